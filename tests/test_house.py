@@ -33,7 +33,7 @@ ROOMS = {
     "ctonnx.images.dicom": "hounsfield stored_bits header redaction dataset identity decoding rendering file",
     "ctonnx.images.dicom.rendering": "window greyscale",
     "ctonnx.parity": "rounding intervals outputs comparison acceptance_gates golden_gate",
-    "ctonnx.artifacts": "json_schema onnx_file report_schema decision spec caveats golden run",
+    "ctonnx.artifacts": "json_schema onnx_file report_schema decision spec shortcuts caveats golden run",
     "ctonnx.artifacts.decision": "operating_point prediction_sets novelty brightness rule patient_rule",
     "ctonnx.artifacts.onnx_file": "protobuf metadata operators integrity",
     "ctonnx.inference": "tensorrt providers diagnosis session runner tuning self_test",

@@ -6,14 +6,15 @@ by `inspect`, and on the server's page.
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any
 
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import describe_basis, describe_reasons
-from ctonnx.artifacts.report_schema import Verdict
+from ctonnx.artifacts.json_schema import number_at, part_at
+from ctonnx.artifacts.shortcuts import shortcut_caveats
 from ctonnx.artifacts.spec import VALIDATION_IMAGES, ModelSpec, fitted_on
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
@@ -21,7 +22,6 @@ from ctonnx.system.text import counted
 __all__ = [
     "NOVELTY_OF_LEAKED",
     "caveats_of",
-    "describe_shortcuts",
     "images_to_promise",
     "images_to_show",
     "missing_checks",
@@ -31,7 +31,6 @@ __all__ = [
     "patient_rule_caveats",
     "prediction_set_caveats",
     "recalibration_caveats",
-    "shortcut_caveats",
     "split_caveats",
 ]
 
@@ -45,7 +44,6 @@ _CONFIDENCE = 0.95  # of the one-sided bounds
 _MOST = 0.5  # share of the images that is referred, from which on a model decides too few
 _LOW_AUROC = 0.8  # of the score of suspicious scans
 _SPECIFICITY = 0.9  # specificity that the number of negative images should be able to show
-_EXAMPLES = {False: "size", True: "grey at the border"}  # of facts, by whether they are of the network's input
 _TITLES = {"train": "training", "valid": "validation", "test": "test", "all": "labelled"}
 
 
@@ -124,11 +122,11 @@ def split_caveats(
     return [
         *_like_chance(metrics, title, observed=True),
         *_refers_most(decisions, f"{title} images"),
-        *_refers_most(_part(patients, "decisions"), f"{title} patients"),
+        *_refers_most(part_at(patients, "decisions"), f"{title} patients"),
         *_below_target(suspicious, f"{title} images"),
-        *_below_target(_part(patients, "suspicious"), f"{title} patients"),
-        *_below_coverage(_part(decisions, "coverage"), f"{title} images"),
-        *_below_coverage(_part(_part(patients, "decisions"), "coverage"), f"{title} patients"),
+        *_below_target(part_at(patients, "suspicious"), f"{title} patients"),
+        *_below_coverage(part_at(decisions, "coverage"), f"{title} images"),
+        *_below_coverage(part_at(part_at(patients, "decisions"), "coverage"), f"{title} patients"),
         *_like_chance(metrics, title, observed=False),
     ]
 
@@ -140,7 +138,10 @@ def recalibration_caveats(after: Mapping[str, Any], scans: str) -> list[str]:
         after: Measures on held-out scans, with `auroc` and `referred`.
         scans: Name of the scans.
     """
-    auroc, referred = _number(_part(after, "auroc"), "value"), _part(after, "referred")
+    auroc, referred = (
+        number_at(part_at(after, "auroc"), "value"),
+        part_at(after, "referred"),
+    )
     found = []
     if auroc is not None and auroc < _LOW_AUROC:
         found.append(
@@ -149,44 +150,6 @@ def recalibration_caveats(after: Mapping[str, Any], scans: str) -> list[str]:
         )
     shares = {"referred_share": referred.get("value"), "referred_share_interval": referred.get("interval")}
     return [*found, *_refers_most(shares, scans)]
-
-
-def shortcut_caveats(shortcuts: Mapping[str, Any] | None) -> list[str]:
-    """Returns the caveat of strong shortcuts in the training images; an empty list if there are none or for None."""
-    classes = _part(shortcuts, "classes")
-    strong = {name: _part(classes, name) for name in classes if _part(classes, name).get("verdict") == "strong"}
-    if not strong:
-        return []
-    of_input = _is_of_input(shortcuts)
-    ranked = sorted(strong, key=lambda name: -(_number(strong[name], "auroc") or 0))
-    worst, *others = ranked
-    facts = "; ".join(str(fact) for fact in strong[worst].get("facts") or ())
-    named = f"'{worst}' with an AUROC of {_number(strong[worst], 'auroc') or 0:.3f}" + (f" ({facts})" if facts else "")
-    if others:
-        named += " and also " + ", ".join(f"'{name}' ({_number(strong[name], 'auroc') or 0:.3f})" for name in others)
-    return [
-        f"facts of the {_audited(shortcuts)} that are not anatomy, such as their {_EXAMPLES[of_input]}, distinguish "
-        f"{named}: the model may have learned these instead, and its metrics may not hold on other scans"
-    ]
-
-
-def describe_shortcuts(shortcuts: Mapping[str, Any] | None) -> str | None:
-    """Returns the verdict on each class as a sentence, the worst first; None if they are unknown.
-
-    >>> describe_shortcuts({"classes": {"a": {"verdict": "none"}, "b": {"verdict": "strong", "auroc": 0.9906}}})
-    "shortcuts in the training images: strong for 'b' (AUROC 0.991); none for 'a'"
-    """
-    classes = _part(shortcuts, "classes")
-    parts = []
-    for verdict in reversed(get_args(Verdict)):
-        found = {name: _part(classes, name) for name in classes if _part(classes, name).get("verdict") == verdict}
-        named = [
-            f"'{name}'" + (f" (AUROC {_number(of, 'auroc') or 0:.3f})" if verdict in ("some", "strong") else "")
-            for name, of in found.items()
-        ]
-        if named:
-            parts.append(f"{verdict} for {', '.join(named)}")
-    return f"shortcuts in the {_audited(shortcuts)}: {'; '.join(parts)}" if parts else None
 
 
 def model_caveats(
@@ -210,10 +173,10 @@ def model_caveats(
         rule: Rule for patients of the model.
         images: Name of the images that the values of the decision were fitted on.
     """
-    split = "test" if _part(metrics, "test") else "valid"
-    of_split = _part(metrics, split)
-    parts = (_part(of_split, name) for name in ("decisions", "patients"))
-    found = split_caveats(of_split, _part(of_split, "suspicious"), split, *parts)
+    split = "test" if part_at(metrics, "test") else "valid"
+    of_split = part_at(metrics, split)
+    parts = (part_at(of_split, name) for name in ("decisions", "patients"))
+    found = split_caveats(of_split, part_at(of_split, "suspicious"), split, *parts)
     chance = [] if point is None else list(_point_like_chance(point))
     return [
         *chance,
@@ -231,7 +194,7 @@ def caveats_of(spec: ModelSpec) -> list[str]:
     images = fitted_on(spec.history)
     last = spec.history[-1] if spec.history else {}
     return [
-        *recalibration_caveats(_part(_part(last, "cross_validated"), "after"), images),
+        *recalibration_caveats(part_at(part_at(last, "cross_validated"), "after"), images),
         *model_caveats(
             spec.metrics,
             spec.operating_point,
@@ -258,14 +221,6 @@ def missing_checks(spec: ModelSpec) -> str | None:
     basis = describe_basis(sets=spec.prediction_sets is not None, novelty=spec.novelty is not None)
     dark = "" if spec.brightness else "; nothing warns of an image far darker or brighter than the training images"
     return f"the decisions of this model rest on {basis}{dark}; train again, and export, to change that"
-
-
-def _is_of_input(shortcuts: Mapping[str, Any] | None) -> bool:
-    return isinstance(shortcuts, Mapping) and shortcuts.get("audited") == "input"
-
-
-def _audited(shortcuts: Mapping[str, Any] | None) -> str:
-    return "training images as the network sees them" if _is_of_input(shortcuts) else "training images"
 
 
 def _point_like_chance(point: OperatingPoint, *, of_patients: bool = False) -> Iterator[str]:
@@ -355,10 +310,10 @@ def _of_novelty(novelty: Novelty, images: str) -> Iterator[str]:
 
 
 def _refers_most(decisions: Mapping[str, Any] | None, images: str) -> Iterator[str]:
-    share = _number(decisions, "referred_share")
+    share = number_at(decisions, "referred_share")
     if share is None or share < _MOST:
         return
-    reasons = describe_reasons(_part(decisions, "referred_by"))
+    reasons = describe_reasons(part_at(decisions, "referred_by"))
     yield (
         f"the model refers {_against(_MOST, share, _interval(decisions, 'referred_share_interval'))} of the {images}"
         f"{f' ({reasons})' if reasons else ''}: a person must look at these, and its sensitivity and specificity among "
@@ -369,8 +324,8 @@ def _refers_most(decisions: Mapping[str, Any] | None, images: str) -> Iterator[s
 def _below_coverage(coverage: Mapping[str, Any], title: str) -> Iterator[str]:
     for name, found in coverage.items():
         value, promised, low_high = (
-            _number(found, "share"),
-            _number(found, "promised"),
+            number_at(found, "share"),
+            number_at(found, "promised"),
             _interval(found, "share_interval"),
         )
         if value is None or promised is None or low_high is None or not low_high[1] < promised:
@@ -382,7 +337,7 @@ def _below_coverage(coverage: Mapping[str, Any], title: str) -> Iterator[str]:
 
 
 def _below_target(found: Mapping[str, Any] | None, title: str) -> Iterator[str]:
-    value, target = _number(found, "sensitivity"), _number(found, "target_sensitivity")
+    value, target = number_at(found, "sensitivity"), number_at(found, "target_sensitivity")
     low_high = _interval(found, "sensitivity_interval")
     if value is None or target is None or low_high is None or not low_high[1] < target:
         return
@@ -394,19 +349,19 @@ def _below_target(found: Mapping[str, Any] | None, title: str) -> Iterator[str]:
 
 def _like_chance(metrics: Mapping[str, Any], title: str, *, observed: bool) -> Iterator[str]:
     """Yields the metrics that are no better than chance, or those that are better but were not shown to be."""
-    per_class = _part(metrics, "per_class")
-    images = {name: int(_number(of, "images") or 0) for name, of in per_class.items()}
+    per_class = part_at(metrics, "per_class")
+    images = {name: int(number_at(of, "images") or 0) for name, of in per_class.items()}
     present = [name for name, count in images.items() if count]
     if len(present) < 2:
         return
     largest = max(present, key=images.__getitem__)
     chance, share = 1 / len(present), images[largest] / sum(images.values())
-    intervals = _part(metrics, "intervals")
+    intervals = part_at(metrics, "intervals")
     for name, label, level, what in (
         ("balanced_accuracy", "balanced accuracy", chance, f"chance ({chance:.3f})"),
         ("accuracy", "accuracy", share, f"always naming the largest class, '{largest}' ({share:.3f})"),
     ):
-        value, low_high = _number(metrics, name), _interval(intervals, name)
+        value, low_high = number_at(metrics, name), _interval(intervals, name)
         if value is None or (value if low_high is None else low_high[0]) > level or (value <= level) != observed:
             continue
         verdict = "is no better than" if value <= level else "is not shown to be better than"
@@ -422,22 +377,11 @@ def _against(level: float, value: float, low_high: tuple[float, float] | None) -
 # A spec may come from an unknown source: values that are missing or not numbers give no caveat.
 
 
-def _part(values: Any, name: str) -> Mapping[str, Any]:
-    part = values.get(name) if isinstance(values, Mapping) else None
-    return part if isinstance(part, Mapping) else {}
-
-
-def _number(values: Any, name: str) -> float | None:
-    value = values.get(name) if isinstance(values, Mapping) else None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number and value is not None else None
-
-
 def _interval(values: Any, name: str) -> tuple[float, float] | None:
     pair = values.get(name) if isinstance(values, Mapping) else None
     if not isinstance(pair, list | tuple) or len(pair) != 2:
         return None
-    low, high = (_number({"end": end}, "end") for end in pair)
+    low, high = (number_at({"end": end}, "end") for end in pair)
     return None if low is None or high is None else (low, high)
 
 

@@ -28,7 +28,7 @@ from typing import Annotated, Any, Literal, NotRequired, Required, TypeVar, Unio
 
 from ctonnx.system.file_reading import read_text
 
-__all__ = ["As", "Between", "Length", "SchemaError", "load", "parse", "read", "shown"]
+__all__ = ["As", "Between", "Length", "SchemaError", "load", "number_at", "parse", "part_at", "read", "shown"]
 
 T = TypeVar("T")
 
@@ -295,3 +295,16 @@ def _short(text: str) -> int:
     if len(text) > _DIGITS:
         raise SchemaError(f"expected whole numbers of at most {_DIGITS} digits, found one of {len(text)}")
     return int(text)
+
+
+def part_at(values: Any, name: str) -> Mapping[str, Any]:
+    """Returns the object at a name; an empty one if `values` is not an object, or has none there."""
+    part = values.get(name) if isinstance(values, Mapping) else None
+    return part if isinstance(part, Mapping) else {}
+
+
+def number_at(values: Any, name: str) -> float | None:
+    """Returns the finite number at a name; None if `values` is not an object, or has none there."""
+    value = values.get(name) if isinstance(values, Mapping) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number and value is not None else None

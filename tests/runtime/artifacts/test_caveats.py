@@ -8,7 +8,6 @@ from tests.runtime.artifacts.specs import FULL, SMALL
 
 from ctonnx.artifacts.caveats import (
     caveats_of,
-    describe_shortcuts,
     images_to_show,
     missing_checks,
     model_caveats,
@@ -16,12 +15,12 @@ from ctonnx.artifacts.caveats import (
     operating_point_caveats,
     patient_rule_caveats,
     prediction_set_caveats,
-    shortcut_caveats,
     split_caveats,
 )
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.shortcuts import shortcut_caveats
 
 POINT = OperatingPoint(
     positive=("tumor",),
@@ -54,49 +53,6 @@ def test_the_number_of_images_that_show_a_share_is_the_smallest_whose_bound_reac
 def test_a_model_with_enough_images_and_good_metrics_has_no_caveats() -> None:
     assert model_caveats({"valid": GOOD, "test": GOOD | {"suspicious": FOUND | {"sensitivity_interval": [0.9, 0.97]}}},
                          POINT) == []  # fmt: skip
-
-
-STRONG: dict[str, Any] = {"verdict": "strong", "auroc": 0.9906, "facts": ["taller, median 476 against 261 pixels", "x"]}
-
-
-def test_strong_shortcuts_of_the_training_images_are_a_caveat() -> None:
-    strong = {"tumor": {"verdict": "strong", "auroc": 0.77}, "normal": STRONG, "benign": {"verdict": "some"}}
-    caveat = (
-        "facts of the training images that are not anatomy, such as their size, distinguish 'normal' with an AUROC of "
-        "0.991 (taller, median 476 against 261 pixels; x) and also 'tumor' (0.770): the model may have learned these "
-        "instead, and its metrics may not hold on other scans"
-    )
-    assert shortcut_caveats({"verdict": "strong", "classes": strong}) == [caveat]
-    assert model_caveats({"test": GOOD}, POINT, None, {"verdict": "strong", "classes": strong}) == [caveat]
-    (of_input,) = shortcut_caveats({"audited": "input", "classes": strong})
-    assert of_input.startswith(
-        "facts of the training images as the network sees them that are not anatomy, such as their grey at the border, "
-        "distinguish 'normal' "
-    )
-    (alone,) = shortcut_caveats({"classes": {"normal": {"verdict": "strong"}}})
-    assert "distinguish 'normal' with an AUROC of 0.000: the model" in alone
-
-
-def test_shortcuts_are_described_the_worst_first() -> None:
-    classes = {
-        "a": {"verdict": "none", "auroc": 0.5},
-        "b": {"verdict": "untested"},
-        "c": {"verdict": "some", "auroc": 0.72},
-        "d": STRONG,
-        "e": {"verdict": "none", "auroc": 0.5},
-    }
-    assert describe_shortcuts({"classes": classes}) == (
-        "shortcuts in the training images: strong for 'd' (AUROC 0.991); some for 'c' (AUROC 0.720); untested for 'b'; "
-        "none for 'a', 'e'"
-    )
-    of_input = describe_shortcuts({"audited": "input", "classes": {"a": {"verdict": "none"}}})
-    assert of_input == "shortcuts in the training images as the network sees them: none for 'a'"
-    assert describe_shortcuts(None) is None
-
-
-@pytest.mark.parametrize("shortcuts", [None, {}, {"classes": {"normal": STRONG | {"verdict": "some"}}}, {"classes": 3}])
-def test_no_strong_shortcut_is_no_caveat(shortcuts: Any) -> None:
-    assert shortcut_caveats(shortcuts) == []
 
 
 def test_a_point_of_an_earlier_release_has_no_caveat_about_its_images() -> None:
@@ -366,3 +322,8 @@ def test_patients_below_the_target_and_the_coverage_have_caveats_of_their_own() 
     ]
     assert split_caveats({}, None, "test", None, patients) == expected
     assert model_caveats({"test": {"patients": patients}}, None) == expected
+
+
+def test_strong_shortcuts_are_among_the_caveats_of_a_model() -> None:
+    shortcuts = {"verdict": "strong", "classes": {"tumor": {"verdict": "strong", "auroc": 0.99}}}
+    assert model_caveats({"test": GOOD}, POINT, None, shortcuts) == shortcut_caveats(shortcuts)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pytest
 
-from ctonnx.artifacts.json_schema import As, Between, Length, SchemaError, load, parse, read
+from ctonnx.artifacts.json_schema import As, Between, Length, SchemaError, load, number_at, parse, part_at, read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,3 +203,14 @@ def test_file_is_read_as_its_text_is(tmp_path: Path) -> None:
     assert load(Inner, tmp_path / "inner.json") == Inner(threshold=1.0)
     with pytest.raises(FileNotFoundError):
         load(Inner, tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("values", [None, 3, {}, {"a": None}, {"a": True}, {"a": float("nan")}, {"a": [1]}])
+def test_what_is_absent_or_of_another_type_is_no_part_and_no_number(values: Any) -> None:
+    assert part_at(values, "a") == {}
+    assert number_at(values, "a") is None
+
+
+def test_part_and_number_are_found_by_name() -> None:
+    assert part_at({"a": {"b": 1}}, "a") == {"b": 1}
+    assert number_at({"a": 2}, "a") == 2.0

@@ -28,7 +28,7 @@ from ctonnx_train.cli.options import Percent
                 *("--compile", "--full-size", "--tensorboard", "--preview", "--resume", "--threads"),
             },
         ),
-        (("data", "phantom"), {"--help"}),
+        (("data", "phantom"), {"--help", "--patients"}),
     ],
 )
 def test_the_help_names_every_options_default(arguments: tuple[str, ...], without: set[str]) -> None:

@@ -15,13 +15,13 @@ from ctonnx.artifacts.caveats import (
     operating_point_caveats,
     patient_rule_caveats,
     prediction_set_caveats,
-    shortcut_caveats,
     split_caveats,
 )
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import Aggregate, PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.shortcuts import shortcut_caveats
 from ctonnx.artifacts.spec import VALIDATION_IMAGES
 from ctonnx.errors import DataError
 from ctonnx.parity.comparison import compare_probabilities

@@ -34,7 +34,8 @@ def inspect(model: Path | None, as_json: bool) -> None:
     Example:
       ctonnx inspect runs/lungs/export/model.fp32.onnx
     """
-    from ctonnx.artifacts.caveats import caveats_of, describe_shortcuts, missing_checks
+    from ctonnx.artifacts.caveats import caveats_of, missing_checks
+    from ctonnx.artifacts.shortcuts import describe_shortcuts
     from ctonnx.artifacts.spec import describe_history, fitted_on
     from ctonnx.inference.session import open_session, read_spec
     from ctonnx.parity.comparison import MAX_DP

@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ctonnx.artifacts.caveats import caveats_of, describe_shortcuts
+from ctonnx.artifacts.caveats import caveats_of
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.rule import describe_basis
+from ctonnx.artifacts.shortcuts import describe_shortcuts
 from ctonnx.artifacts.spec import ModelSpec, describe_history, describe_leakage, fitted_on
 from ctonnx.images.formats import readable_formats
 from ctonnx.parity.rounding import exactly, shown

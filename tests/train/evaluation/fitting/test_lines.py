@@ -44,11 +44,11 @@ def test_an_operating_point_names_its_images_or_patients() -> None:
 def test_decisions_name_their_images_or_patients() -> None:
     (line,) = decision_lines(DECISIONS, seen=False)
     assert line.startswith(
-        "**Decisions**: 1 of 20 images referred, 0.050 [0.008, 0.237] (prediction set 1, warning about the image 0): "
+        "**Decisions**: 1 of 20 images referred, 0.050 [0.008, 0.237] (prediction set 1, warning 0): "
     )
     (line,) = decision_lines(renamed(DECISIONS), seen=False, unit="patient")
     assert line.startswith(
-        "**Decisions**: 1 of 20 patients referred, 0.050 [0.008, 0.237] (prediction set 1, warning about the images 0)"
+        "**Decisions**: 1 of 20 patients referred, 0.050 [0.008, 0.237] (prediction set 1, warning 0)"
     )
     assert list(decision_lines(None, seen=False)) == []
 
