@@ -32,6 +32,8 @@ def test_document_contains_the_operating_point_and_the_copies() -> None:
         "negative_images": None,
         "leaked_images": 0,
         "leaked_images_used": False,
+        "positive_patients": None,
+        "negative_patients": None,
         "gap": None,
     }
 

@@ -37,6 +37,8 @@ POINT = OperatingPoint(
     negative_images=13,
     leaked_images=10,
     leaked_images_used=True,
+    positive_patients=21,
+    negative_patients=5,
     gap=(0.1, 0.6),
 )
 
@@ -64,6 +66,7 @@ FULL = ModelSpec(
         images={"zdravé": 13, "large cell": 21, "普通": 38},
         positive=("large cell", "普通"),
         leaked_images_used=True,
+        patients={"zdravé": 13, "large cell": 20, "普通": 30},
     ),
     novelty=Novelty(
         threshold=95.5,
@@ -73,6 +76,7 @@ FULL = ModelSpec(
         training_images=613,
         components=64,
         leaked_images_used=True,
+        patients=40,
     ),
     patient_rule=PatientRule(
         aggregate="top-k",

@@ -219,7 +219,7 @@ def test_a_model_that_refers_most_images_is_reported_after_one_like_chance(share
 
 def test_a_novelty_threshold_of_too_few_images_is_reported() -> None:
     assert FULL.novelty is not None
-    novelty = replace(FULL.novelty, images=18, leaked_images_used=False)
+    novelty = replace(FULL.novelty, images=18, patients=None, leaked_images_used=False)
     (few,) = novelty_caveats(novelty)
     assert few == (
         "the novelty threshold was fitted on 18 validation images, too few to promise that the share 0.95 of further "

@@ -64,7 +64,8 @@ def test_text_of_a_spec_is_pinned() -> None:
 def test_text_of_an_operating_point_is_pinned() -> None:
     assert json.dumps(values(FULL)["operating_point"], ensure_ascii=False) == (
         '{"gap": [0.1, 0.6], "leaked_images": 10, "leaked_images_used": true, "negative_images": 13, '
-        '"positive": ["large cell", "普通"], "positive_images": 59, "sensitivity": 0.97, "sensitivity_bound": 0.92, '
+        '"negative_patients": 5, "positive": ["large cell", "普通"], "positive_images": 59, "positive_patients": 21, '
+        '"sensitivity": 0.97, "sensitivity_bound": 0.92, '
         '"sensitivity_interval": [0.91, 0.99], "specificity": 0.8, "specificity_interval": [0.7, 0.87], '
         '"target_sensitivity": 0.95, "threshold": 0.31}'
     )
@@ -104,7 +105,8 @@ def test_field_of_a_later_release_is_ignored_in_a_part_too(part: str) -> None:
 def test_operating_point_of_an_earlier_file_has_neither_target_nor_intervals_nor_numbers_of_images() -> None:
     text = values(FULL)
     later = ("sensitivity_bound", "positive_images", "negative_images", "leaked_images", "leaked_images_used", "gap")
-    for name in ("target_sensitivity", "sensitivity_interval", "specificity_interval", *later):
+    patients = ("positive_patients", "negative_patients")
+    for name in ("target_sensitivity", "sensitivity_interval", "specificity_interval", *later, *patients):
         del text["operating_point"][name]
     assert ModelSpec.from_json(json.dumps(text)).operating_point == OperatingPoint(
         positive=("large cell", "普通"), threshold=0.31, sensitivity=0.97, specificity=0.8

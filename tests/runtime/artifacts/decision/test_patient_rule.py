@@ -33,7 +33,7 @@ def test_k_belongs_to_top_k() -> None:
         with pytest.raises(ValueError, match="expected k for the aggregate 'top-k' alone"):
             rule(aggregate, k)
     titles = [rule("max", None).title, rule("mean", None).title, rule("top-k", 3).title]
-    assert titles == ["the most suspicious slice", "the mean of all slices", "the mean of the 3 most suspicious"]
+    assert titles == ["the most suspicious slice", "the mean of all slices", "the mean of the 3 most suspicious slices"]
 
 
 def test_a_rule_fits_the_classes_of_its_model() -> None:

@@ -60,7 +60,7 @@ def test_a_difference_beyond_chance_is_reported_with_its_size() -> None:
     scans.probabilities[missed] = (0.99, 0.01)
     found = metrics_of(scans, rule_of(rule), site=sites)
     (line,) = (line for line in patient_lines(found, seen=False) if line.startswith("- site: "))
-    assert line.startswith("- site: sensitivity, suspicious differs between the groups by ")
+    assert line.startswith("- site: the sensitivity at the threshold differs between the groups by ")
     assert "(adjusted p = 0.000" in line
     assert [text for text in patient_table("test", found) if text.startswith("site: ")] == [line[2:-1]]
 

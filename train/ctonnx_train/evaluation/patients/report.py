@@ -110,7 +110,7 @@ def _verdicts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yields for each subgroup what its tests show, and the groups that are too small."""
     for name, of in found["by"].items():
         differing = [
-            f"{_measure(measure)} differs between the groups by {test['difference']:.3f} "
+            f"the {_measure(measure)} differs between the groups by {test['difference']:.3f} "
             f"(adjusted p = {test['adjusted_p_value']:.3g})"
             for measure, test in of["tests"].items()
             if test["adjusted_p_value"] < _SIGNIFICANT
@@ -130,8 +130,8 @@ def _verdicts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _measure(name: str) -> str:
-    titles = {"suspicious": "sensitivity, suspicious", "not suspicious": "specificity, suspicious"}
-    return titles.get(name, f"sensitivity, {name.removeprefix('class ')}")
+    titles = {"suspicious": "sensitivity at the threshold", "not suspicious": "specificity at the threshold"}
+    return titles.get(name, f"sensitivity of {name.removeprefix('class ')}")
 
 
 def _of(share: Mapping[str, Any]) -> str:
