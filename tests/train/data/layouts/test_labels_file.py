@@ -1,5 +1,6 @@
 """A labels file describes a dataset; its faults are counted and named with their lines, never with an identifier."""
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,30 @@ PLAIN = "path,label\nx/scan 0.png,normal\nx/scan 1.png,tumour\ny/scan 0.png,tumo
 @pytest.fixture
 def root(images_in: ImagesIn, tmp_path: Path) -> Path:
     return images_in(tmp_path, {"x": 2, "y": 1})
+
+
+def test_localizers_need_no_row_and_other_images_do(root: Path, dicom_file: bytes) -> None:
+    from pydicom import dcmread
+
+    scan = dcmread(io.BytesIO(dicom_file))
+    scan.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    (root / "study").mkdir()
+    scan.save_as(root / "study" / "IM1")
+    data = read(root, PLAIN)
+    assert data.notes == ("left out: 1 localizer without a row ('study/IM1' first)",)
+    assert len(data.samples) == 3
+    scan.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    scan.save_as(root / "study" / "IM1")
+    with pytest.raises(DataError, match="found 1 image without a row"):
+        read(root, PLAIN)
+
+
+def test_phantoms_are_synthetic_with_a_labels_file_too(root: Path) -> None:
+    assert not read(root, PLAIN).synthetic
+    (root / "phantom.json").write_text('{"synthetic": true}', encoding="utf-8")
+    data = read(root, PLAIN)
+    assert data.synthetic
+    assert data.notes == ()
 
 
 def read(root: Path, text: str | bytes, **options: Any) -> Dataset:

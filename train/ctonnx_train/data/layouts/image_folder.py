@@ -2,10 +2,8 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from ctonnx.artifacts import json_schema
 from ctonnx.errors import DataError
 from ctonnx.prediction.inputs import is_scan, list_files
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
@@ -17,7 +15,7 @@ from ctonnx_train.data.layouts.labels_file import read_labels_file
 from ctonnx_train.data.layouts.layout import find_layout, first_with_splits, folders_in
 from ctonnx_train.data.layouts.medmnist import read_medmnist
 from ctonnx_train.data.layouts.skipped_files import find_skipped_files
-from ctonnx_train.data.phantom.phantom_set import MARKER
+from ctonnx_train.data.phantom.phantom_set import is_phantom_set
 from ctonnx_train.data.splits import SPLITS, Sample, Split
 
 __all__ = ["read_data"]
@@ -98,7 +96,7 @@ def read_data(
         splits=splits,
         to_make=tuple(split for split in wanted if not splits[split]),
         passed_over=skipped.files,
-        synthetic=_is_synthetic(top) or _is_synthetic(root),
+        synthetic=is_phantom_set(top) or is_phantom_set(root),
         notes=(*layout.notes, *skipped.notes),
         pseudonyms=pseudonyms,
     )
@@ -138,15 +136,3 @@ def _classes(root: Path, trained: set[str], notes: Sequence[str]) -> tuple[str, 
             f"{''.join(f' ({note})' for note in notes)}; {hint}"
         )
     return tuple(sorted(trained))
-
-
-def _is_synthetic(root: Path) -> bool:
-    try:
-        return json_schema.load(_Marker, root / MARKER).synthetic
-    except (OSError, ValueError):
-        return False
-
-
-@dataclass(frozen=True)
-class _Marker:
-    synthetic: bool

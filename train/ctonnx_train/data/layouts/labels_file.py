@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from ctonnx.errors import DataError
@@ -29,6 +30,7 @@ from ctonnx_train.data.dataset import Dataset, check_class_names
 from ctonnx_train.data.layouts.class_names import class_name, reject_collisions
 from ctonnx_train.data.layouts.split_names import parts_of
 from ctonnx_train.data.patients import Patients, age_band
+from ctonnx_train.data.phantom.phantom_set import MARKER, is_phantom_set
 from ctonnx_train.data.splits import SPLITS, Sample, Split
 
 __all__ = ["labels_in", "read_labels_file"]
@@ -112,7 +114,7 @@ def read_labels_file(
         )
     columns, rows = _read(file)
     faults = _Faults(file)
-    others = _match_images(file, root, rows, faults)
+    others, localizers = _match_images(file, root, rows, faults)
     split_of = _splits_of(columns, rows, faults)
     for row in rows:
         if not row.fields["label"]:
@@ -145,16 +147,19 @@ def read_labels_file(
     wanted: tuple[Split, ...] = ("valid",) if split_of else ("valid", "test")
     pseudonyms = pseudonyms or Pseudonyms()
     patients, notes = _patients(columns, rows, path_of, pseudonyms)
-    note = [f"skipped: {counted(len(others), 'other file')} ('{others[0]}' first)"] if others else []
+    if localizers:
+        notes.append(f"left out: {counted(len(localizers), 'localizer')} without a row ('{localizers[0]}' first)")
+    if others:
+        notes.append(f"skipped: {counted(len(others), 'other file')} ('{others[0]}' first)")
     return Dataset(
         root=root,
         classes=classes,
         folder_classes=names,
         splits={split: tuple(sorted(samples)) for split, samples in splits.items()},
         to_make=tuple(split for split in wanted if not splits[split]),
-        passed_over=len(others),
-        synthetic=False,
-        notes=(*notes, *note),
+        passed_over=len(others) + len(localizers),
+        synthetic=is_phantom_set(root) or is_phantom_set(file.parent),
+        notes=tuple(notes),
         labels_file=file,
         labelled_patients=patients,
         pseudonyms=pseudonyms,
@@ -247,8 +252,12 @@ def _columns(file: Path, fields: Sequence[str]) -> list[str]:
     return columns
 
 
-def _match_images(file: Path, root: Path, rows: Sequence[_Row], faults: _Faults) -> list[str]:
-    """Finds rows without an image, images without a row and double rows; returns the files that are not images."""
+def _match_images(file: Path, root: Path, rows: Sequence[_Row], faults: _Faults) -> tuple[list[str], list[str]]:
+    """Finds rows without an image, images without a row and double rows.
+
+    Returns:
+        The files that are not images, and the localizers of DICOM studies that have no row: nobody labels them.
+    """
     top = os.path.join(root.resolve(), "")
     listed = set(map(os.path.normpath, list_files(top).files))
     first: dict[str, int] = {}
@@ -266,10 +275,25 @@ def _match_images(file: Path, root: Path, rows: Sequence[_Row], faults: _Faults)
         elif not row.file.startswith(top):
             faults.add(f"row outside of '{root}'", f"rows outside of '{root}'", row.shown("path"))
         first.setdefault(row.file, row.line)
-    others = sorted(path for path in listed - first.keys() if path != os.path.join(file.parent.resolve(), file.name))
-    for path in filter(is_scan, others):
-        faults.add("image without a row", "images without a row", f"'{path[len(top) :]}'")
-    return [path[len(top) :] for path in others]
+    own = {os.path.join(file.parent.resolve(), name) for name in (file.name, MARKER)}
+    others, localizers = [], []
+    for path in sorted(listed - first.keys() - own):
+        if is_scan(path) and _is_localizer(Path(path)):
+            localizers.append(path[len(top) :])
+            continue
+        if is_scan(path):
+            faults.add("image without a row", "images without a row", f"'{path[len(top) :]}'")
+        others.append(path[len(top) :])
+    return others, localizers
+
+
+def _is_localizer(file: Path) -> bool:
+    if find_spec("pydicom") is None:
+        return False
+    from ctonnx.images.dicom.identity import read_identity
+
+    identity = read_identity(file, lambda kind, identifier: "")
+    return identity is not None and identity.is_localizer
 
 
 def _splits_of(columns: Sequence[str], rows: Sequence[_Row], faults: _Faults) -> dict[str, Split]:

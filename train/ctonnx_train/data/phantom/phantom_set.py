@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import PngImagePlugin
 
+from ctonnx.artifacts import json_schema
 from ctonnx.errors import DataError
 from ctonnx.system.files import atomic_folder, write_text
 from ctonnx_train.data.phantom.drawing import CLASSES, draw
 
-__all__ = ["DESCRIPTION", "MARKER", "PhantomSet", "check_is_free", "generate"]
+__all__ = ["DESCRIPTION", "MARKER", "PhantomSet", "check_is_free", "generate", "is_phantom_set"]
 
 DESCRIPTION = "Synthetic CT phantom made by ctonnx; not a patient"
 MARKER = "phantom.json"
@@ -92,3 +93,16 @@ def check_is_free(out: Path) -> None:
     found = f'"{first.name}" in it' if first else "a file"
     if first or (out.exists() and not out.is_dir()):
         raise DataError(f'expected "{out}" to be new or an empty folder, found {found}; choose another folder')
+
+
+def is_phantom_set(folder: Path) -> bool:
+    """Returns whether a folder has the marker of generated phantoms."""
+    try:
+        return json_schema.load(_Marker, folder / MARKER).synthetic
+    except (OSError, ValueError):
+        return False
+
+
+@dataclass(frozen=True)
+class _Marker:
+    synthetic: bool
