@@ -96,7 +96,7 @@ def test_rule_for_patients_decides(disc: Path, model: Path, monkeypatch: pytest.
         *[("negative", 2, 1.0)] * 3,
     ]
     assert "no rule for patients" not in notes
-    assert " or more, of the mean of the 2 most suspicious (" in notes
+    assert " or more, of the mean of the 2 most suspicious" in notes
     assert notes.endswith("on the validation patients)\n")
 
 
