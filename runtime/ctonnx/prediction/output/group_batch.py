@@ -45,7 +45,7 @@ class GroupBatchResult:
     Attributes:
         predicted: Number of groups with a prediction.
         decisions: Number of groups of each decision.
-        failed: Number of groups without a prediction.
+        failed: Number of series, studies, patients or folders without a prediction.
         used: Number of predicted slices.
         failed_files: Number of files, and of frames of files, that cannot be read or belong to no group.
         left_out: Number of slices that were left out, by the kind of the reason.
@@ -134,7 +134,7 @@ def _count(record: GroupRecord, result: GroupBatchResult) -> None:
     for left in record.left_out:
         result.left_out[left.kind] += left.slices
     if isinstance(record, GroupFailure):
-        result.failed += 1
+        result.failed += record.name is not None
         return
     result.predicted += 1
     result.decisions[record.decision] += 1

@@ -119,7 +119,9 @@ def _plot(record: GroupPrediction, threshold: float) -> Image.Image:
     pen.text((_LEFT + across / 2, _TOP + down + 36), _AXES[curve.axis] + towards, _DIM, small, anchor="mm")
     y = _TOP + at(low, threshold)[1]
     label = f"threshold {shown(threshold, record.score, digits=4, form='f')}"
-    pen.text((_LEFT + across - 6, y - 9), label, _ABOVE, small, anchor="rm")
+    x = _LEFT + across - 6
+    pen.rectangle((x - small.getlength(label) - 3, y - 18, x + 3, y - 3), _AREA)  # readable where the curve is, too
+    pen.text((x, y - 10), label, _ABOVE, small, anchor="rm")
     for rank, x in enumerate(badges):
         _badge(pen, (_LEFT + x, _TOP + 13), rank)
     _legend(pen, curve, small)

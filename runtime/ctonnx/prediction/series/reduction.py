@@ -299,8 +299,10 @@ class Reduction:
         classes, rule = self._spec.classes, self._rule
         scores = suspicion(probabilities, classes, rule.point.positive)
         carrying = carrying_slices(scores, rule.aggregate, rule.k)
-        score = float(scores[carrying].mean())
-        mean = probabilities[carrying].mean(axis=0, dtype=np.float64)
+        mean = probabilities[carrying].astype(np.float64).mean(axis=0)
+        # The mean of the scores, computed from the mean probabilities as where the threshold was fitted: it may be
+        # exactly a patient's score.
+        score = float(suspicion(mean[None], classes, rule.point.positive)[0])
         in_set = None
         if rule.sets is not None:
             inside = rule.sets.sets(mean[None], classes)[0]

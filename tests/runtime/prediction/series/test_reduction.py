@@ -35,6 +35,12 @@ def test_score_and_probabilities_are_means_over_the_carrying_slices(
     assert (found.carrying, found.used) == (len(carrying), 4)
 
 
+def test_score_is_that_of_the_mean_probabilities_in_float32_as_where_the_threshold_was_fitted() -> None:
+    values = np.random.default_rng(0).random(7).astype(np.float32)
+    found = predicted([float(value) for value in values], with_rule("mean"))
+    assert found.score == float(np.float32(values.astype(np.float64).mean()))
+
+
 def test_threshold_is_that_of_the_rule() -> None:
     assert predicted(SCORES, with_rule("mean", threshold=0.40625)).decision == "positive"
     assert predicted(SCORES, with_rule("mean", threshold=0.41)).decision == "negative"
