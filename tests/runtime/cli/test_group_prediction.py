@@ -131,11 +131,11 @@ def test_folder_of_several_series_has_a_caveat(disc: Path, model: Path) -> None:
 
 
 def test_file_without_a_patient_is_a_failure_of_its_folder(disc: Path, model: Path) -> None:
-    (disc / "readme.txt").write_text("hello", encoding="utf-8")
+    (disc / "readme").write_text("hello", encoding="utf-8")
     rows, notes = documents(disc, "-m", model, "--by", "patient", exit_code=1)
     assert (rows[0]["group"], rows[0]["error"]) == (
         None,
-        "1 file that cannot be read as DICOM, such as 'disc/readme.txt'; use --by folder",
+        "1 file that cannot be read as DICOM, such as 'disc/readme'; use --by folder",
     )
     assert "failed: 1 file; the rows name them\n9 files, 2 patients: 2 predicted " in notes
 
