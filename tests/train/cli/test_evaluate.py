@@ -305,7 +305,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
     )
     options = (
         "--split=valid --compare=other.onnx --drop-leaks --group-regex=p(.) --class-name=A=b --replicates=7 --seed=3 "
-        "--threads=2"
+        "--threads=2 --labels=l.csv"
     )
     assert outcome(ctonnx("tiny", "scans", *options.split())) == failed("seen enough")
     del asked["log"]
@@ -316,6 +316,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
         "other": ("other.onnx", 2),
         "drop_leaks": True,
         "group_regex": "p(.)",
+        "labels_file": Path("l.csv"),
         "class_names": {"A": "b"},
         "replicates": 7,
         "seed": 3,
@@ -330,6 +331,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
         "other": None,
         "drop_leaks": False,
         "group_regex": None,
+        "labels_file": None,
         "class_names": {},
         "replicates": REPLICATES,
         "seed": 0,
@@ -416,7 +418,9 @@ def test_other_classes_without_external_name_the_option(hospital: str) -> None:
     ],
 )
 def test_options_that_do_not_go_together(words: tuple[str, ...], message: str, hospital: str) -> None:
-    assert misused("ctonnx evaluate [OPTIONS] MODEL_OR_RUN DATA", message, ctonnx("model.fp32.onnx", hospital, *words))
+    assert misused(
+        "ctonnx evaluate [OPTIONS] MODEL_OR_RUN [DATA]", message, ctonnx("model.fp32.onnx", hospital, *words)
+    )
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ctonnx_train.cli.options import Percent
         (
             ("train",),
             {
-                *("--class-name", "--name", "--help", "--drop-leaks", "--group-regex", "--positive"),
+                *("--class-name", "--name", "--help", "--drop-leaks", "--group-regex", "--positive", "--labels"),
                 *("--compile", "--full-size", "--tensorboard", "--preview", "--resume", "--threads"),
             },
         ),

@@ -121,6 +121,7 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
     assert outcome(ctonnx("train", "scans", *options.split(), "--class-name", "a=b=c")) == failed("seen enough")
     assert asked == {
         "data": Path("scans"),
+        "labels": None,
         "found": read_data(Path("scans"), class_names={"C": "b=c", "b": "e", "a": "b=c"}),
         "settings": TrainSettings(
             weights="w.pth",
@@ -156,6 +157,7 @@ def test_without_options_the_recipes_defaults_are_taken(asked: dict[str, Any]) -
     assert outcome(ctonnx("train", "scans", "--class-name", "C=b")) == failed("seen enough")
     assert asked == {
         "data": Path("scans"),
+        "labels": None,
         "found": read_data(Path("scans"), class_names={"C": "b"}),
         "settings": TrainSettings(),
         "preprocessing": NEW_MODELS,
