@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from ctonnx.artifacts.run import Run
 from ctonnx.cli.main import main
+from ctonnx.errors import DataError
+from ctonnx_export.quantization.settings import Quantization
 
 
 @pytest.mark.parametrize("value", ["int4", "fp16;int8", "", "all,fp16"])
@@ -24,6 +26,7 @@ def test_unknown_precision_is_a_usage_error(value: str) -> None:
     [
         (("--samples", "9"), "int8 with --samples"),
         (("--precision", "fp16", "--target", "arm"), "int8 with --target"),
+        (("--labels", "labels.csv"), "int8 with --labels"),
         (("--max-drop", "1"), "fp16 or int8 with --max-drop"),
         (("--min-agreement", "90"), "fp16 or int8 with --min-agreement"),
     ],
@@ -32,6 +35,26 @@ def test_option_without_effect_is_a_usage_error(options: tuple[str, ...], needed
     result = CliRunner().invoke(main, ["export", *options])
     assert result.exit_code == 2
     assert f"expected --precision {needed}, found --precision fp" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "calibrate"), [((), "scans"), (("--calibrate", "."), "."), (("--calibrate", "scans"), "scans")]
+)
+def test_labels_file_calibrates_on_its_folder_unless_another_is_named(
+    options: tuple[str, ...], calibrate: str, trained_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def exported(run: Run, *, quantization: Quantization, **others: object) -> None:
+        asked.append(quantization)
+        raise DataError("seen enough")
+
+    monkeypatch.setattr("ctonnx_export.export.export_run", exported)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").mkdir()
+    command = ["export", str(trained_run.folder), "--precision", "int8", "--labels", "scans/labels.csv", *options]
+    assert "seen enough" in CliRunner().invoke(main, command).stderr
+    assert asked == [Quantization(calibrate=Path(calibrate), labels=Path("scans/labels.csv"))]
 
 
 def test_help_does_not_wait_for_numpy() -> None:

@@ -123,6 +123,7 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
     assert outcome(ctonnx("train", "scans", *options.split(), "--class-name", "a=b=c")) == failed("seen enough")
     assert asked == {
         "data": Path("scans"),
+        "labels": None,
         "found": read_data(Path("scans"), class_names={"C": "b=c", "b": "e", "a": "b=c"}),
         "settings": TrainSettings(
             weights="w.pth",
@@ -161,6 +162,7 @@ def test_without_options_the_recipes_defaults_are_taken(asked: dict[str, Any]) -
     assert outcome(ctonnx("train", "scans", "--class-name", "C=b")) == failed("seen enough")
     assert asked == {
         "data": Path("scans"),
+        "labels": None,
         "found": read_data(Path("scans"), class_names={"C": "b"}),
         "labels": None,
         "settings": TrainSettings(),
