@@ -311,7 +311,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
     )
     options = (
         "--split=valid --compare=other.onnx --drop-leaks --group-regex=p(.) --class-name=A=b --replicates=7 --seed=3 "
-        "--threads=2 --aggregate=top-k --top-k=4"
+        "--threads=2 --aggregate=top-k --top-k=4 --labels=l.csv"
     )
     assert outcome(ctonnx("tiny", "scans", *options.split())) == failed("seen enough")
     del asked["log"]
@@ -322,7 +322,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
         "other": ("other.onnx", 2),
         "drop_leaks": True,
         "group_regex": "p(.)",
-        "labels_file": None,
+        "labels_file": Path("l.csv"),
         "aggregate": "top-k",
         "top_k": 4,
         "class_names": {"A": "b"},
