@@ -394,7 +394,7 @@ def test_patients_have_metrics_by_the_chosen_aggregate(
     assert by_rule["patients"]["decisions"]["patients"] == 5
     assert "patients" not in evaluate_model(replace(model, patient_rule=rule), root, replicates=0).document
     rejected(
-        "expected the patients of the images for --aggregate max, found none; name them: --group-regex",
+        "expected the patients of the images for --aggregate max, found none; name them: --labels or --group-regex",
         model,
         root,
         aggregate="max",

@@ -163,7 +163,8 @@ def _prepare(found: Dataset, run: Run, plan: RunPlan, log: Log) -> Prepared:
     prepared = prepare(found, plan.settings, plan.preprocessing, log)
     if prepared.patients is None and (plan.settings.aggregate != "auto" or plan.settings.top_k is not None):
         raise DataError(
-            "expected the patients of the images for --aggregate and --top-k, found none; name them: --group-regex"
+            "expected the patients of the images for --aggregate and --top-k, found none; name them: --labels or "
+            "--group-regex"
         )
     if plan.fingerprint and prepared.fingerprint != plan.fingerprint:
         raise DataError(

@@ -140,7 +140,7 @@ def test_the_models_threshold_is_used_with_its_own_aggregate_only() -> None:
         (
             CLASSES,
             False,
-            "expected the patients of the images for --aggregate max, found none; name them: --group-regex",
+            "expected the patients of the images for --aggregate max, found none; name them: --labels or --group-regex",
         ),
         (("a", "b"), True, "expected suspicious classes for --aggregate max, found none; use --aggregate mean"),
     ],

@@ -84,7 +84,8 @@ def find_rule(
     how = Aggregation(chosen, (k or TOP_K) if chosen == "top-k" else None)
     if not has_patients:
         raise DataError(
-            f"expected the patients of the images for --aggregate {chosen}, found none; name them: --group-regex"
+            f"expected the patients of the images for --aggregate {chosen}, found none; name them: --labels or "
+            "--group-regex"
         )
     if not positive and chosen != "mean":
         raise DataError(f"expected suspicious classes for --aggregate {chosen}, found none; use --aggregate mean")
