@@ -77,6 +77,14 @@ def test_nothing_that_identifies_a_patient_is_written(folder: Path) -> None:
     found = json.loads(result.stdout)["data"]["patients"]
     assert found == {"origin": "DICOM headers", "patients": 8, "trained_on": 4}
 
+    run.patients_key_file.rename("patients.key")  # new pseudonyms are those of nobody in the training
+    result = ctonnx("evaluate", "tiny", "scans", "--split", "all", "--json", "--replicates", "0", "--drop-leaks")
+    assert json.loads(result.stdout)["data"]["patients"]["trained_on"] is None
+    assert "warning: the training patients of a model are unknown here: --drop-leaks compares its images only" in (
+        result.stderr
+    )
+    Path("patients.key").rename(run.patients_key_file)
+
     for options in ([], ["--json"]):
         result = ctonnx("data", "audit", "scans", *options)
         outputs.append(result.output)

@@ -17,6 +17,7 @@ from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx_train.data.splits import Sample
 from ctonnx_train.runs.checkpoint import load_checkpoint
+from ctonnx_train.training import cross_fitting
 from ctonnx_train.training.cross_fitting import divide, final_phases
 from ctonnx_train.training.recipe import TrainSettings
 from ctonnx_train.training.single_run import TrainResult, train_network
@@ -145,6 +146,24 @@ def test_a_training_in_folds_goes_on_after_ctrl_c(scans: Path, tmp_path: Path, m
     assert replace(result.record, created="", training={}) == replace(whole.record, created="", training={})
     weights = [load_checkpoint(found).network.state_dict() for found in (run, whole.run)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+def test_a_fold_of_other_images_is_not_used(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a change of the patients, which does not change the images."""
+
+    def stopped(prepared: Any, network: Any, run: Run, *arguments: Any, **options: Any) -> TrainResult:
+        if run.name == "2":
+            raise KeyboardInterrupt
+        return train_network(prepared, network, run, *arguments, **options)
+
+    monkeypatch.setattr("ctonnx_train.training.cross_fitting.train_network", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(scans, settings=SETTINGS, preprocessing=SMALL, name="run", root=tmp_path / "runs")
+    divided = cross_fitting.divide
+    monkeypatch.setattr(cross_fitting, "divide", lambda *arguments, seed: divided(*arguments, seed=seed + 1))
+    with pytest.raises(DataError, match="the patients, or copies of images, have changed since"):
+        resume(tmp_path / "runs" / "run")
 
 
 @pytest.mark.usefixtures("small_backbone", "no_reports")

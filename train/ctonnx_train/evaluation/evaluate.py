@@ -138,7 +138,14 @@ def evaluate_model(
     chosen = len(rows)
     patients = patients or find_patients(found, samples, group_regex, log)
     names = [None if patients is None else patients.names.get(sample.path) for sample in samples]
-    trained = [each.trained_on_patients(patients.origin) if patients else None for each in models]
+    # The names are pseudonyms under the first model's key, which are not those of another run's patients.
+    comparable = [patients and (each.run == model.run or patients.origin == "--group-regex") for each in models]
+    trained = [
+        each.trained_on_patients(patients.origin) if patients and is_comparable else None
+        for each, is_comparable in zip(models, comparable, strict=True)
+    ]
+    if drop_leaks and patients and None in trained:
+        log("warning: the training patients of a model are unknown here: --drop-leaks compares its images only")
     if drop_leaks:
         rows = [row for row in rows if not any(digests[row] in (each.trained_on or ()) for each in models)]
         rows = [row for row in rows if not any(names[row] in (seen or ()) for seen in trained)]

@@ -126,10 +126,14 @@ class EvaluatedModel:
         return Pseudonyms.load(self.run.patients_key_file)
 
     def trained_on_patients(self, origin: PatientOrigin) -> frozenset[str] | None:
-        """Returns the names of the training patients, or None if they are not comparable with those of an origin."""
+        """Returns the names of the training patients, or None if they are not comparable with those of an origin.
+
+        Pseudonyms are comparable under the run's key alone, and identifiers of a labels file need not be those of the
+        DICOM headers.
+        """
         known = (self.data.get("patients") or {}).get("origin")
-        by_path = "--group-regex"
-        if not self.training_patients or (known == by_path) != (origin == by_path):
+        has_key = self.run is not None and self.run.patients_key_file.exists()
+        if not self.training_patients or known != origin or not (has_key or origin == "--group-regex"):
             return None
         return self.training_patients
 

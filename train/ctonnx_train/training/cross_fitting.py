@@ -28,11 +28,12 @@ from ctonnx.artifacts.run import Run
 from ctonnx.errors import DataError
 from ctonnx.system.text import Log, duration
 from ctonnx_train.data.leakage import group_numbers
-from ctonnx_train.data.splits import Sample, Split
+from ctonnx_train.data.splits import SPLITS, Sample, Split, Splits
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import novelty_of, predict_features, predict_logits
 from ctonnx_train.network.pretrained import load_backbone
 from ctonnx_train.runs.checkpoint import Checkpoint, load_checkpoint
+from ctonnx_train.runs.splits_file import read_samples
 from ctonnx_train.training.loop.device import choose_device
 from ctonnx_train.training.preparation import Prepared
 from ctonnx_train.training.recipe import Phase, TrainSettings, plan
@@ -74,6 +75,7 @@ def cross_fit(prepared: Prepared, run: Run, plan: RunPlan, log: Log) -> tuple[Pr
             {"train": [sample for sample in samples if sample not in held_out], "valid": selecting, "test": fold},
         )
         own = Run(run.folder / "folds" / str(number))
+        _check_fold(own, of_fold.data.splits)
         if not own.has_checkpoint or own.plan_file.is_file():
             log(f"{title}: {len(of_fold.data.splits['train'])} images to train on")
             _train_fold(of_fold, own, plan, partial(_titled, log, title))
@@ -161,6 +163,15 @@ def final_phases(settings: TrainSettings, histories: Sequence[tuple[Sequence[str
         if epochs:
             phases.append(replace(phase, epochs=epochs, patience=None))
     return tuple(phases)
+
+
+def _check_fold(own: Run, splits: Splits) -> None:
+    """Raises DataError if the fold's network was trained on other images, as after a change of the patients."""
+    if own.has_checkpoint and any(read_samples(own, split) != tuple(splits[split]) for split in SPLITS):
+        raise DataError(
+            f"expected the fold of '{own.folder}' to have the images that its network was trained on, found others: "
+            "the patients, or copies of images, have changed since; restore the data, or train again under another name"
+        )
 
 
 def _train_fold(prepared: Prepared, own: Run, plan: RunPlan, log: Log) -> None:

@@ -119,7 +119,8 @@ def predict_group_files(
         )
         for record in records:
             _count(record, result)
-            is_shown = isinstance(record, GroupFailure) or record.decision != "negative" or not suspicious_only
+            is_negative = not isinstance(record, GroupFailure) and record.decision == "negative"
+            is_shown = not (is_negative and suspicious_only)
             picture = None if pictures is None else pictures.draw(record, is_shown=is_shown)
             if is_shown:
                 put(record, line(record, picture))

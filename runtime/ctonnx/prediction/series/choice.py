@@ -72,7 +72,9 @@ def choose_series(slices: Sequence[SliceRecord], *, series_filter: str | None = 
         return Choice([], "", tuple(left_out))
     ranked = sorted(left.values(), key=_rank)
     taken, *others = ranked
-    left_out += [LeftOut("of another series", _count(inner), _describe(inner)) for inner in others]
+    for inner in others:
+        of = "of another series" if inner[0].study == taken[0].study else "of another study"
+        left_out.append(LeftOut(of, _count(inner), _describe(inner)))
     why = _why(taken, others, is_left=bool(reasons))
     return Choice(taken, f"{_describe(taken)}: {why}", tuple(left_out))
 

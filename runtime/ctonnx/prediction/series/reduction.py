@@ -313,6 +313,9 @@ class Reduction:
             classes_in_set=in_set,
             caution=self._warning(carrying),
         )
+        if decision == "negative" and self._failed:
+            decision = "refer"
+            reason = f"{self._failed} of {self._failed + len(scores)} slices cannot be read, and a finding may be there"
         has_novelty = self._spec.novelty is not None
         novelty = np.array(self._novelty)[carrying]
         known = novelty[np.isfinite(novelty)]

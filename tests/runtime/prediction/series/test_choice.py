@@ -84,3 +84,8 @@ def test_filter_that_does_not_match(text: str) -> None:
 def test_reason_has_the_details_of_a_series() -> None:
     assert LeftOut("of another series", 9, "9 slices, 5 mm").reason == "of another series (9 slices, 5 mm)"
     assert LeftOut("localizer", 2).reason == "localizer"
+
+
+def test_series_of_another_study_is_described_as_one() -> None:
+    slices = chosen(series("new", 3, study="2"), series("old", 5, study="1"), series("scout", 1, study="1"))
+    assert slices[2] == [("of another study", 3), ("of another series", 1)]

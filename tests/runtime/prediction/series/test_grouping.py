@@ -47,7 +47,7 @@ def test_of_a_patient_one_series_is_taken() -> None:
     first = grouping.groups[0]
     assert (first.name, first.folders, [one.file for one in first.files]) == ("A", ("d", "e"), ["d/a1", "e/a1"])
     assert first.taken == "2 slices, kernel B30f: most slices"
-    assert first.left_out == (LeftOut("of another series", 1, "1 slice, kernel B60f"),)
+    assert first.left_out == (LeftOut("of another study", 1, "1 slice, kernel B60f"),)
     assert grouping.files == 3
 
 

@@ -173,3 +173,14 @@ def test_score_of_float32_sums_is_at_most_one() -> None:
     found = reduction.result()
     assert isinstance(found, GroupPrediction)
     assert found.score == found.carried_by[0].score == 1.0
+
+
+def test_group_with_slices_that_cannot_be_read_is_not_negative() -> None:
+    failure = Failure("scans/3.dcm", "the file is empty")
+    assert predicted([0.1, 0.2], with_rule("max")).decision == "negative"
+    found = predicted([0.1, 0.2, failure], with_rule("max"))
+    assert (found.decision, found.reason) == (
+        "refer",
+        "1 of 3 slices cannot be read, and a finding may be there",
+    )
+    assert predicted([0.1, 0.9, failure], with_rule("max")).decision == "positive"

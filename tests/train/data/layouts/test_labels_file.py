@@ -111,13 +111,16 @@ def test_identifiers_are_pseudonyms_and_other_columns_subgroups(root: Path) -> N
         "path,label,patient,study,series,sex,age,site,scanned\n"
         "x/scan 0.png,a,0042,1.2,1.2.3,F,63,A,2020-01-02\n"
         "x/scan 1.png,b,0042,1.2,1.2.4,F,64,A,2020-01-03\n"
-        "y/scan 0.png,b,,,,M,95,A,2020-01-03\n"
+        "y/scan 0.png,b,0043,,,M,95,A,2020-01-03\n"
     )
     names = Pseudonyms(KEY)
     data = read(root, text, pseudonyms=names)
     patients = data.labelled_patients
     assert patients is not None
-    assert patients.names == dict.fromkeys(("x/scan 0.png", "x/scan 1.png"), names.of("patient", "0042"))
+    assert patients.names == {
+        **dict.fromkeys(("x/scan 0.png", "x/scan 1.png"), names.of("patient", "0042")),
+        "y/scan 0.png": names.of("patient", "0043"),
+    }
     assert patients.studies["x/scan 0.png"] == names.of("study", "1.2")
     assert patients.series["x/scan 1.png"] == names.of("series", "1.2.4")
     assert patients.subgroups == {
@@ -134,6 +137,49 @@ def test_column_with_many_values_is_no_subgroup(images_in: ImagesIn, tmp_path: P
     assert read(tmp_path, f"path,label,called\n{rows}").notes == (
         "column 'called' has 21 values and is not used as a subgroup",
     )
+
+
+@pytest.mark.parametrize("column", ["name", "Patient Name", "birth_year", "accession", "scan id", "study date"])
+def test_column_that_may_identify_patients_is_no_subgroup(column: str, root: Path) -> None:
+    data = read(root, f"path,label,{column}\nx/scan 0.png,a,p\nx/scan 1.png,b,q\ny/scan 0.png,b,p\n")
+    assert data.notes == (f"column '{column.lower()}' may identify patients and is not used as a subgroup",)
+
+
+@pytest.mark.parametrize(
+    "date",
+    ["1950-03-02T10:00", "20210304101500", "1950/3/2", "03-MAR-1950", "2 Mar 1950", "March 1950", "1.3.50", "19500302"],
+)
+def test_column_with_dates_is_no_subgroup(date: str, root: Path) -> None:
+    data = read(root, f"path,label,seen\nx/scan 0.png,a,{date}\nx/scan 1.png,b,x\ny/scan 0.png,b,{date}\n")
+    assert data.notes == ("column 'seen' has dates and is not used as a subgroup",)
+
+
+def test_column_with_many_numbers_is_no_subgroup(images_in: ImagesIn, tmp_path: Path) -> None:
+    images_in(tmp_path, {"x": 7})
+    rows = "".join(f"x/scan {number}.png,{'ab'[number % 2]},{104400 + number}\n" for number in range(7))
+    assert read(tmp_path, f"path,label,chart\n{rows}").notes == (
+        "column 'chart' has 7 different numbers and is not used as a subgroup",
+    )
+
+
+@pytest.mark.parametrize("column", ["PatientID", "patient_id", "Patient ID", "subject", "MRN"])
+def test_other_names_of_the_patient_are_read(column: str, root: Path) -> None:
+    data = read(root, f"path,label,{column}\nx/scan 0.png,a,1\nx/scan 1.png,b,1\ny/scan 0.png,b,2\n")
+    assert data.labelled_patients is not None
+    assert len(set(data.labelled_patients.names.values())) == 2
+    assert not data.labelled_patients.subgroups
+
+
+def test_row_without_a_patient_is_named_where_others_have_one(root: Path) -> None:
+    with pytest.raises(DataError, match=r"found 1 row without a patient \(line 3\)"):
+        read(root, "path,label,patient\nx/scan 0.png,a,1\nx/scan 1.png,b,\ny/scan 0.png,b,2\n")
+
+
+def test_first_line_that_is_no_header_is_not_quoted(root: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        read(root, "x/scan 0.png,a,smith^john,19500101\n")
+    assert "smith" not in str(caught.value)
+    assert "found 4 columns without 'path', 'label'" in str(caught.value)
 
 
 def test_class_names_apply_to_labels(root: Path) -> None:
@@ -196,7 +242,8 @@ def test_rows_outside_of_the_named_folder_are_reported(root: Path) -> None:
         ("", "expected a header with the columns 'path' and 'label' in line 1 of '{file}', found none"),
         (
             "file,label\n",
-            "expected the columns 'path' and 'label' in line 1 of '{file}', found 'file', 'label'; 'path' is missing",
+            "expected the columns 'path' and 'label' in line 1 of '{file}', found 2 columns without 'path'; name the "
+            "columns in the first line",
         ),
         ("path,label,label\n", "expected each column once in line 1 of '{file}', found 'label' twice"),
         ("path,label\n", "expected a row for each image in '{file}', found only the header"),

@@ -70,6 +70,7 @@ def test_patients_with_a_leaked_slice_are_left_out_of_the_choice_and_the_fits() 
     found = fit_patient_rule(*scans, CLASSES, POSITIVE, leaked=leaked, **TARGETS)
     assert found.rule is not None
     assert found.rule.operating_point.leaked_images == 15
+    assert found.rule.patients == 45
     assert found.rule.operating_point.negative_images == 15
     kept = np.repeat(~leaked.reshape(60, 8).any(axis=1), 8)
     others = fit_patient_rule(

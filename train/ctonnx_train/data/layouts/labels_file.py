@@ -39,10 +39,23 @@ _NEEDED = ("path", "label")
 _IDENTIFIERS = ("patient", "study", "series")
 _COLUMNS = (*_NEEDED, *_IDENTIFIERS, "split")
 _SEPARATORS = ",;\t"
+_SYNONYMS = {
+    **dict.fromkeys(("patientid", "subject", "subjectid", "mrn", "pid"), "patient"),
+    **dict.fromkeys(("studyid", "studyuid", "studyinstanceuid"), "study"),
+    **dict.fromkeys(("seriesid", "seriesuid", "seriesinstanceuid"), "series"),
+}
+"""Columns by the letters and digits of other names that they often have."""
+
 _SHOWN = 3
 _MOST_BYTES = 1 << 28
 _MOST_VALUES = 20  # of a subgroup; a column with more is a measurement or an identifier
-_DATE = re.compile(r"\d{4}[-./]?\d{2}[-./]?\d{2}\b|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}\b")
+_MOST_NUMBERS = 6  # different numbers of a subgroup; more are a measurement, and would be cut at values of patients
+_DATE = re.compile(
+    r"\d{1,4}[-./ ]\d{1,2}[-./ ]\d{1,4}|\d{8}|\d[-./ ]*(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+    r"|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[-./ ]*\d",
+    re.IGNORECASE,
+)
+_IDENTIFYING = re.compile(r"date|birth|name|accession|mrn|(^|[\W_])(u?id|dob|number|time)($|[\W_])")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -116,6 +129,10 @@ def read_labels_file(
     faults = _Faults(file)
     others, localizers = _match_images(file, root, rows, faults)
     split_of = _splits_of(columns, rows, faults)
+    if "patient" in columns and any(row.fields["patient"] for row in rows):
+        for row in rows:
+            if not row.fields["patient"]:
+                faults.add("row without a patient", "rows without a patient, which others have", f"line {row.line}")
     for row in rows:
         if not row.fields["label"]:
             faults.add("row without a label", "rows without a label", f"line {row.line}")
@@ -242,10 +259,12 @@ def _text(file: Path) -> str:
 def _columns(file: Path, fields: Sequence[str]) -> list[str]:
     """Returns the names of the columns in lower case."""
     columns = [field.strip().lower() for field in fields]
+    letters = [re.sub(r"[\W_]+", "", column) for column in columns]
+    columns = [_SYNONYMS.get(name, column) for column, name in zip(columns, letters, strict=True)]
     if missing := [name for name in _NEEDED if name not in columns]:
         raise DataError(
-            f"expected the columns 'path' and 'label' in line 1 of '{file}', found {quoted(columns)}; "
-            f"{quoted(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+            f"expected the columns 'path' and 'label' in line 1 of '{file}', found {counted(len(columns), 'column')} "
+            f"without {quoted(missing)}; name the columns in the first line"
         )
     if twice := [name for name in columns if name and columns.count(name) > 1]:
         raise DataError(f"expected each column once in line 1 of '{file}', found '{twice[0]}' twice")
@@ -321,6 +340,14 @@ def _splits_of(columns: Sequence[str], rows: Sequence[_Row], faults: _Faults) ->
     return found
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
 def _names(file: Path, labels: Iterable[str], class_names: Mapping[str, str], known: Iterable[str]) -> dict[str, str]:
     """Returns the canonical class name for each label."""
     found = sorted(set(labels))
@@ -345,8 +372,12 @@ def _patients(
         if column == "age":
             group = {path: band for path, age in group.items() if (band := age_band(age))}
         distinct = set(group.values())
-        if any(map(_DATE.match, distinct)):
+        if _IDENTIFYING.search(column):
+            notes.append(f"column '{column}' may identify patients and is not used as a subgroup")
+        elif any(map(_DATE.search, distinct)):
             notes.append(f"column '{column}' has dates and is not used as a subgroup")
+        elif len(distinct) > _MOST_NUMBERS and all(map(_is_number, distinct)):
+            notes.append(f"column '{column}' has {len(distinct)} different numbers and is not used as a subgroup")
         elif len(distinct) > _MOST_VALUES:
             notes.append(f"column '{column}' has {len(distinct)} values and is not used as a subgroup")
         elif len(distinct) > 1:

@@ -102,6 +102,6 @@ def fit_patient_rule(
         return FittedPatients(how=how, areas=areas, rule=None, patients=len(of.labels))
     sets = fit_prediction_sets(of.probabilities, of.labels, classes, coverage, positive=positive, leaked=is_leaked)
     rule = PatientRule(
-        aggregate=how.aggregate, k=how.k, operating_point=point, prediction_sets=sets, patients=len(of.labels)
+        aggregate=how.aggregate, k=how.k, operating_point=point, prediction_sets=sets, patients=int(used.sum())
     )
     return FittedPatients(how=how, areas=areas, rule=rule, patients=len(of.labels))
