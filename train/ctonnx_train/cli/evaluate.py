@@ -65,7 +65,8 @@ _ONE_PERCENT = 0.01
 @click.option(
     "--drop-leaks",
     is_flag=True,
-    help="Leave out images that the model was trained on (identical pixels), and those of its training patients.",
+    help="Leave out images that the model was trained on (identical pixels), and those of its training patients; with "
+    "--external, the images alone.",
 )
 @click.option(
     "--group-regex",
