@@ -44,11 +44,14 @@ def write_slices(root: Path, **elements: list[Any]) -> list[Sample]:
 
 def test_patients_of_a_labels_file_are_used(images_in: ImagesIn, tmp_path: Path) -> None:
     images_in(tmp_path, {"x": 3})
-    data = labelled(tmp_path, "path,label,patient,sex\nx/scan 0.png,a,7,F\nx/scan 1.png,b,7,M\nx/scan 2.png,b,,M\n")
+    data = labelled(tmp_path, "path,label,patient,sex\nx/scan 0.png,a,7,F\nx/scan 1.png,b,7,M\nx/scan 2.png,b,8,M\n")
     patients, lines = found(data)
     assert patients is not None
-    assert patients.names == dict.fromkeys(("x/scan 0.png", "x/scan 1.png"), NAMES.of("patient", "7"))
-    assert lines == ["patients: 1 from the labels file (of 2 of 3 images); subgroups: sex"]
+    assert patients.names == {
+        **dict.fromkeys(("x/scan 0.png", "x/scan 1.png"), NAMES.of("patient", "7")),
+        "x/scan 2.png": NAMES.of("patient", "8"),
+    }
+    assert lines == ["patients: 2 from the labels file (of 3 images); subgroups: sex"]
     with pytest.raises(DataError, match=r"found the column 'patient' in '.*labels.csv' and --group-regex; leave out"):
         found(data, "scan")
 
