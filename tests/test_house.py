@@ -49,10 +49,10 @@ ROOMS = {
     "ctonnx.cli": "standard_streams signals options model_banner stdin_names group_prediction commands main",
     "ctonnx.cli.commands": "demo doctor inspect predict serve verify",
     "ctonnx_train": "data audit network runs evaluation stress training recalibration cli",
-    "ctonnx_train.data": "splits patients dataset sources phantom layouts pixel_store leakage patient_sources",
+    "ctonnx_train.data": "splits patients dataset sources phantom leakage layouts image_folder pixel_store",
     "ctonnx_train.data.phantom": "drift canvas anatomy scanner drawing patient dicom_series phantom_set patient_set",
     "ctonnx_train.data.layouts": (
-        "split_names class_names layout class_folders skipped_files medmnist labels_file image_folder"
+        "split_names class_names layout class_folders skipped_files medmnist labels_file patient_sources"
     ),
     "ctonnx_train.audit": "facts near_duplicates shortcuts training_images audit report",
     "ctonnx_train.network": "classifier thumbnail novelty state_dicts weight_files pretrained inference openmp threads",
@@ -227,7 +227,7 @@ def test_export_uses_the_training_packages_data_network_and_checkpoint_only() ->
     assert used == {
         f"ctonnx_train.{name}"
         for name in (
-            "data.layouts.image_folder",
+            "data.image_folder",
             "data.pixel_store",
             "data.sources",
             "data.splits",

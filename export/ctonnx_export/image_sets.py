@@ -17,7 +17,7 @@ from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.prediction.inputs import is_scan, list_files
 from ctonnx.system.text import Log
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import Source, open_source
 from ctonnx_train.data.splits import SPLITS, Sample, Split

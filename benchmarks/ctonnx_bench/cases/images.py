@@ -81,7 +81,7 @@ def labelled_images(data: Path, model: Model, *, calibrate: int = 0) -> CheckIma
     Raises:
         DataError: If it is not a dataset, or contains unreadable images.
     """
-    from ctonnx_train.data.layouts.image_folder import read_data
+    from ctonnx_train.data.image_folder import read_data
     from ctonnx_train.data.sources import open_source
     from ctonnx_train.data.splits import Sample, Split
 

@@ -17,7 +17,7 @@ from ctonnx.errors import DataError
 from ctonnx.images import load
 from ctonnx_train.audit.audit import Audit, Copy, audit_data
 from ctonnx_train.audit.near_duplicates import HASH_BITS, NEAR_DISTANCE
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.leakage import Leaks
 
 

@@ -14,7 +14,7 @@ from ctonnx.images import Preprocessing
 from ctonnx_train.audit.audit import audit_data
 from ctonnx_train.audit.facts import Facts, image_facts
 from ctonnx_train.audit.shortcuts import FEWEST_GROUPS, find_shortcuts
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 
 EACH = 24
 

@@ -14,7 +14,7 @@ from ctonnx_train.audit.audit import audit_data
 from ctonnx_train.audit.near_duplicates import HASH_BITS, NEAR_DISTANCE
 from ctonnx_train.audit.report import format_audit
 from ctonnx_train.cli.data import audit, phantom
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.phantom.patient_set import generate_patients
 from ctonnx_train.data.phantom.phantom_set import generate
 

@@ -19,7 +19,7 @@ from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.images.preprocessing import NEW_MODELS
 from ctonnx_train.cli.train import train as train_command
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.layouts.layout import find_layout
 from ctonnx_train.evaluation.fitting.decisions import decisions_as_text
 from ctonnx_train.evaluation.statistics.metrics import as_table
@@ -91,7 +91,7 @@ def test_the_data_folder_is_read_once(scans: str, monkeypatch: pytest.MonkeyPatc
         read.append(root)
         return find_layout(root, **options)
 
-    monkeypatch.setattr("ctonnx_train.data.layouts.image_folder.find_layout", noting)
+    monkeypatch.setattr("ctonnx_train.data.image_folder.find_layout", noting)
     result = ctonnx("train", scans, *QUICK, "--class-name", "C=b")
     assert result.exit_code == 0, result.output
     assert read == [Path(scans)]

@@ -8,7 +8,7 @@ import pytest
 
 from ctonnx.errors import DataError
 from ctonnx_train.data.dataset import Dataset
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 
 
 def paths(data: Dataset) -> list[str]:

@@ -8,7 +8,7 @@ from tests.train.conftest import ImagesIn
 
 from ctonnx.errors import DataError
 from ctonnx_train.data.dataset import Dataset, check_class_names, describe
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.splits import Sample
 
 DATA = Dataset(

@@ -21,7 +21,7 @@ from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.parity.comparison import compare_probabilities
 from ctonnx.prediction.predictor import Predictor
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.leakage import labelled_fingerprint
 from ctonnx_train.data.patients import Patients
 from ctonnx_train.data.pixel_store import Pixels, PixelStore

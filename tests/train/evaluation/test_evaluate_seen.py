@@ -13,7 +13,7 @@ from PIL import Image
 
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import Pixels, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Split

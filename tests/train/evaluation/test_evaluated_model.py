@@ -14,7 +14,7 @@ from ctonnx import Predictor
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import ModelError
 from ctonnx.system.files import sha256_of
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Split

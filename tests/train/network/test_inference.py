@@ -8,7 +8,7 @@ import torch
 from tests.train.conftest import ImagesIn
 
 from ctonnx.images import Preprocessing
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.network.classifier import CTClassifier

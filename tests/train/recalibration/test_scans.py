@@ -12,7 +12,7 @@ from tests.train.grey_models import outputs_of, write_model, write_scans
 
 from ctonnx.errors import DataError
 from ctonnx.prediction.predictor import Predictor
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, open_evaluated_model

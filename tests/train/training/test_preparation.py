@@ -12,7 +12,7 @@ from PIL import Image
 
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing, load, to_pixels
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.training.preparation import Prepared, prepare
 from ctonnx_train.training.recipe import TrainSettings
 

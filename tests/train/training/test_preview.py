@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing, load, to_pixels
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.training.preview import write_preview
 from ctonnx_train.training.recipe import AugmentationKind
 

@@ -10,7 +10,7 @@ import pytest
 
 from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.training.preparation import prepare
 from ctonnx_train.training.recipe import TrainSettings, plan

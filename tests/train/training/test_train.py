@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import FolderSource
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics

@@ -19,6 +19,7 @@ from ctonnx_train.audit.facts import Facts, facts_of_input, image_facts
 from ctonnx_train.audit.near_duplicates import HASH_BITS, NEAR_DISTANCE, group_near_duplicates, perceptual_hash
 from ctonnx_train.audit.shortcuts import PERMUTATIONS, find_shortcuts
 from ctonnx_train.data.dataset import Dataset
+from ctonnx_train.data.layouts.patient_sources import find_patients
 from ctonnx_train.data.leakage import (
     Leaks,
     duplicate_groups,
@@ -27,7 +28,6 @@ from ctonnx_train.data.leakage import (
     groups_across_splits,
     groups_in_classes,
 )
-from ctonnx_train.data.patient_sources import find_patients
 from ctonnx_train.data.patients import PatientOrigin, Patients
 from ctonnx_train.data.pixel_store import pixel_digest
 from ctonnx_train.data.sources import open_source

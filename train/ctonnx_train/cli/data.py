@@ -94,7 +94,7 @@ def audit(
 
     from ctonnx_train.audit.audit import audit_data
     from ctonnx_train.audit.report import format_audit
-    from ctonnx_train.data.layouts.image_folder import read_data
+    from ctonnx_train.data.image_folder import read_data
 
     if not as_seen:
         reject_preprocessing(ctx, "--as-seen")

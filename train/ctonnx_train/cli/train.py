@@ -196,7 +196,7 @@ def train(
       ctonnx train chest-ct --preview augmented.png
       ctonnx train --resume runs/chest-ct-20260101-120000
     """
-    from ctonnx_train.data.layouts.image_folder import read_data
+    from ctonnx_train.data.image_folder import read_data
     from ctonnx_train.network.openmp import load_pytorch
 
     if resumed is not None:

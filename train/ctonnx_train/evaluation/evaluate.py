@@ -27,11 +27,11 @@ from ctonnx.errors import DataError
 from ctonnx.parity.comparison import compare_probabilities
 from ctonnx.system.text import Log, counted, quoted
 from ctonnx_train.data.dataset import Dataset, describe
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.layouts.class_names import class_name
-from ctonnx_train.data.layouts.image_folder import read_data
 from ctonnx_train.data.layouts.labels_file import labels_in
+from ctonnx_train.data.layouts.patient_sources import find_patients
 from ctonnx_train.data.leakage import group_numbers, labelled_fingerprint
-from ctonnx_train.data.patient_sources import find_patients
 from ctonnx_train.data.patients import Patients
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import Source, open_source, read_arrays
@@ -88,7 +88,7 @@ def evaluate_model(
 
     Args:
         model: Model from `ctonnx_train.evaluation.evaluated_model.open_evaluated_model`.
-        data: Dataset; see `ctonnx_train.data.layouts.image_folder.read_data`. It need not have all classes.
+        data: Dataset; see `ctonnx_train.data.image_folder.read_data`. It need not have all classes.
         split: Split to evaluate; None takes `test`, else `valid`, else all images.
         other: Model to compare with; it must have the same classes, in any order.
         labels_file: Labels file of the images in `data`, if it has one.

@@ -68,7 +68,7 @@ def recalibrate_model(
 
     Args:
         model: Exported `.onnx` file, which is not changed.
-        data: Dataset with the model's classes; see `ctonnx_train.data.layouts.image_folder.read_data`.
+        data: Dataset with the model's classes; see `ctonnx_train.data.image_folder.read_data`.
         output: New `.onnx` file.
         split: Split to use; `all` uses all images.
         class_names: Canonical names for class folders, by the folder's name.

@@ -84,7 +84,7 @@ def read_scans(
     Args:
         predictor: The model.
         model: The same model, with the digests of its training images if its run is next to it.
-        data: Dataset; see `ctonnx_train.data.layouts.image_folder.read_data`.
+        data: Dataset; see `ctonnx_train.data.image_folder.read_data`.
         positive: Suspicious classes.
         split: Split to use.
         class_names: Canonical names for class folders, by the folder's name.

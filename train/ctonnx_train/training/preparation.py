@@ -20,8 +20,8 @@ from ctonnx_train.audit.training_images import (
     sees_input,
 )
 from ctonnx_train.data.dataset import Dataset
+from ctonnx_train.data.layouts.patient_sources import find_patients
 from ctonnx_train.data.leakage import Leaks, drop_leaks, find_leaks, group_numbers, leaked_samples
-from ctonnx_train.data.patient_sources import find_patients
 from ctonnx_train.data.patients import Patients
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source

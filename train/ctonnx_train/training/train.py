@@ -17,7 +17,7 @@ from ctonnx.images.preprocessing import NEW_MODELS
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.system.text import Log
 from ctonnx_train.data.dataset import Dataset, describe
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.evaluation.fitting.threshold import positive_classes
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.pretrained import IMAGENET, NONE, load_backbone
@@ -61,7 +61,7 @@ def train(
     then on, which makes training steps on the CPU faster.
 
     Args:
-        data: Dataset; see `ctonnx_train.data.layouts.image_folder.read_data`.
+        data: Dataset; see `ctonnx_train.data.image_folder.read_data`.
         labels: Labels file of the images in `data`, if it has one.
         found: Result of `read_data` for `data`, `labels` and `class_names`, if it has been called already.
         settings: Settings of the recipe.

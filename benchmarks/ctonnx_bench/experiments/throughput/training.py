@@ -31,7 +31,7 @@ def measure_ctonnx(data: Path, image_size: int, batch_size: int, *, reuse_memory
 
     from ctonnx.artifacts.run import Run
     from ctonnx.images import Preprocessing
-    from ctonnx_train.data.layouts.image_folder import read_data
+    from ctonnx_train.data.image_folder import read_data
     from ctonnx_train.network.classifier import CTClassifier
     from ctonnx_train.training.loop.batches import PixelDataset
     from ctonnx_train.training.loop.fit import fit
@@ -69,7 +69,7 @@ def measure_timm(data: Path, image_size: int, batch_size: int) -> dict[str, floa
     """Returns images per second of the second epoch of timm's loop, and the share of time spent on data."""
     import torch
 
-    from ctonnx_train.data.layouts.image_folder import read_data
+    from ctonnx_train.data.image_folder import read_data
 
     # By name: timm is marked as typed, but does not export its public names.
     timm_data, timm_models, timm_optim = (

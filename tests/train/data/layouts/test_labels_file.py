@@ -11,7 +11,7 @@ from tests.train.conftest import ImagesIn
 from ctonnx.errors import DataError
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx_train.data.dataset import Dataset
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.layouts.labels_file import labels_in, read_labels_file
 from ctonnx_train.data.splits import SPLITS, Sample
 

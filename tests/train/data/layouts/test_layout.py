@@ -8,7 +8,7 @@ import pytest
 from tests.train.data.conftest import rejected
 
 from ctonnx.errors import DataError
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.layouts.layout import find_layout, folders_in
 
 

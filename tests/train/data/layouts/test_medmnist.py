@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctonnx.errors import DataError
 from ctonnx.images import load
 from ctonnx_train.data.dataset import Dataset
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.layouts.medmnist import read_medmnist
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Sample

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from ctonnx.errors import DataError
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.phantom.patient_set import PatientSet, generate_patients
 
 _PATIENTS, _SLICES = 16, 6

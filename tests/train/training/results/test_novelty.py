@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ctonnx.images import Preprocessing
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.network.thumbnail import thumbnails
 from ctonnx_train.training.preparation import Prepared, prepare

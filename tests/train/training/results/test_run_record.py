@@ -18,7 +18,7 @@ from scipy.special import softmax
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.prediction.cautions import Impression
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.evaluation.evaluate import evaluate_model
 from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
 from ctonnx_train.evaluation.fitting.calibration import fit_temperature

@@ -18,8 +18,8 @@ from ctonnx.errors import DataError, ModelError
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.text import Log, counted, quoted
 from ctonnx_train.audit.facts import image_facts
+from ctonnx_train.data.layouts.patient_sources import find_patients
 from ctonnx_train.data.leakage import extra_copies, group_numbers, labelled_fingerprint
-from ctonnx_train.data.patient_sources import find_patients
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Sample
@@ -67,7 +67,7 @@ def evaluate_external(
 
     Args:
         model: Exported `.onnx` file with an operating point.
-        data: Dataset; see `ctonnx_train.data.layouts.image_folder.read_data`. One class is enough.
+        data: Dataset; see `ctonnx_train.data.image_folder.read_data`. One class is enough.
         positive: Positive classes of the data; see `question.choose_question`.
         negative: Negative classes of the data.
         split: Split to evaluate; `all` takes all images.

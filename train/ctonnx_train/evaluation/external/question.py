@@ -7,7 +7,7 @@ from pathlib import Path
 from ctonnx.errors import DataError
 from ctonnx.system.text import quoted
 from ctonnx_train.data.dataset import Dataset
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.evaluation.evaluate import names_in
 from ctonnx_train.evaluation.fitting.threshold import NEGATIVE_CLASSES
 
@@ -30,7 +30,7 @@ class Question:
 
 
 def read_any_classes(data: Path, class_names: Mapping[str, str] | None, labels: Path | None = None) -> Dataset:
-    """Reads a dataset of any classes, one or more; see `ctonnx_train.data.layouts.image_folder.read_data`."""
+    """Reads a dataset of any classes, one or more; see `ctonnx_train.data.image_folder.read_data`."""
     given = dict(class_names or {})
     return read_data(data, class_names=given, classes=sorted({*names_in(data, labels), *given.values()}), labels=labels)
 

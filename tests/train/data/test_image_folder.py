@@ -7,7 +7,7 @@ from tests.train.conftest import CHEST_CT, ImagesIn
 from tests.train.data.conftest import paths, rejected
 
 from ctonnx_train.data.dataset import Dataset
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.splits import Sample, Split
 
 

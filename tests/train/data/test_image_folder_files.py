@@ -13,7 +13,7 @@ from tests.train.data.conftest import paths, rejected
 
 from ctonnx.errors import CtonnxError
 from ctonnx.prediction.inputs import find_images
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 
 
 def test_images_deeper_in_a_class_folder_are_found(images_in: ImagesIn, tmp_path: Path) -> None:

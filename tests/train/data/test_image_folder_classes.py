@@ -6,7 +6,7 @@ import pytest
 from tests.train.conftest import ImagesIn
 from tests.train.data.conftest import rejected
 
-from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.splits import Sample
 
 

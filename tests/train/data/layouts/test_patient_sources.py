@@ -10,8 +10,8 @@ from tests.train.conftest import ImagesIn
 from ctonnx.errors import DataError
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx_train.data.dataset import Dataset
-from ctonnx_train.data.layouts.image_folder import read_data
-from ctonnx_train.data.patient_sources import find_patients, read_headers
+from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.data.layouts.patient_sources import find_patients, read_headers
 from ctonnx_train.data.patients import Patients
 from ctonnx_train.data.splits import Sample
 
