@@ -20,6 +20,7 @@ from ctonnx.system.files import atomic_folder, json_text, sha256_of, write_text
 from ctonnx.system.temporary_files import remove_leftovers
 from ctonnx.system.text import Log
 from ctonnx_export.graph.execution import run_onnx
+from ctonnx_export.graph.original import Original, load_ensemble, original_of
 from ctonnx_export.graph.sessions import computing_threads
 from ctonnx_export.image_sets import choose_images
 from ctonnx_export.models import ExportedModel, comparison_set, make_fp16, make_fp32, make_int8
@@ -88,6 +89,7 @@ def export_run(
     quantization: Quantization | None = None,
     max_drop: float | None = None,
     min_agreement: float | None = None,
+    ensemble: bool = False,
     threads: int | None = None,
     log: Log = lambda line: None,
 ) -> ExportResult:
@@ -108,6 +110,7 @@ def export_run(
         quantization: Settings of INT8; None uses the defaults.
         max_drop: Maximum loss of accuracy of FP16 and INT8, 0 to 1; None uses the bounds of their gates.
         min_agreement: Minimum agreement of FP16 and INT8 with FP32, 0 to 1; None uses the bounds of their gates.
+        ensemble: Export the mean of the networks of the run's folds instead of its network.
         threads: Number of threads; None uses all available cores.
         log: Called with each progress message.
 
@@ -117,8 +120,8 @@ def export_run(
 
     Raises:
         ValueError: If a precision is not one of `PRECISIONS`.
-        ModelError: If the run's checkpoint is damaged.
-        DataError: If images are missing or cannot be read.
+        ModelError: If the run's checkpoint, or a fold's, is damaged.
+        DataError: If images are missing or cannot be read, or an ensemble is asked for and the run has no folds.
         CheckFailed: If the FP32 model fails its gate; nothing is written.
         CtonnxError: If the output folder contains files other than an earlier export.
         OSError: If the output folder cannot be written.
@@ -137,11 +140,19 @@ def export_run(
                 f"keep that precision with --precision {','.join([*precisions, precision])}, or choose another --output"
             )
     checkpoint = load_checkpoint(run)
-    _check_free_space(output, run.weights_file.stat().st_size, 1 + len(set(precisions) - {"fp32"}))
-    stress = read_stress(run, checkpoint.sha256)
+    original = load_ensemble(checkpoint) if ensemble else original_of(checkpoint)
+    if original.networks > 1:
+        log(
+            f"{original.networks} networks as one graph: {original.networks} times the multiplications and the weights "
+            "of one"
+        )
+    weights = run.weights_file.stat().st_size * original.networks
+    _check_free_space(output, weights, 1 + len(set(precisions) - {"fp32"}))
+    stress = read_stress(run, original.sha256)
     written = _Folder(output, stress)
     with computing_threads(threads), written.reporting_kept_models(log):
-        for models, golden, pending in _make(checkpoint, precisions, data, quantization or Quantization(), bounds, log):
+        made = _make(checkpoint, original, precisions, data, quantization or Quantization(), bounds, log)
+        for models, golden, pending in made:
             if pending:
                 written.update(models, golden, pending, log)
         caveats = export_caveats(models)
@@ -218,6 +229,7 @@ def _names(precisions: Sequence[str]) -> str:
 
 def _make(
     checkpoint: Checkpoint,
+    original: Original,
     precisions: Collection[Precision],
     data: Path | None,
     quantization: Quantization,
@@ -237,7 +249,7 @@ def _make(
         samples=quantization.samples,
         log=log,
     )
-    fp32, golden = make_fp32(checkpoint, images, log)
+    fp32, golden = make_fp32(checkpoint, original, images, log)
     models = [fp32]
     pending = tuple(name for name in PRECISIONS[1:] if name in precisions)
     yield tuple(models), golden, pending

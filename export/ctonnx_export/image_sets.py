@@ -165,8 +165,25 @@ def choose_images(
     )
 
 
+def _validation_and_training(checkpoint: Checkpoint) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Returns the images that models are compared on first, and those that calibration chooses from.
+
+    They are the run's validation and training images. Those of a run in folds are the same: a third of each class, of
+    copies only one, has the part of the validation images here.
+    """
+    valid, training = checkpoint.samples("valid"), checkpoint.samples("train")
+    if not checkpoint.record.data.get("folds"):
+        return valid, training
+    digests = checkpoint.digests_by_path("valid")
+    distinct = list({digests.get(sample.path, sample.path): sample for sample in reversed(valid)}.values())
+    chosen = set(balanced(sorted(distinct), len(distinct), checkpoint.record.settings["seed"], 1 - _SHARE))
+    return tuple(sample for sample in valid if sample in chosen), tuple(
+        sample for sample in training if sample not in chosen
+    )
+
+
 def _validation_images(checkpoint: Checkpoint, root: Path) -> ImageSet:
-    samples = checkpoint.samples("valid")
+    samples = _validation_and_training(checkpoint)[0]
     source = open_source(root)
     if missing := [sample.path for sample in samples if not source.has(sample.path)]:
         raise DataError(
@@ -187,7 +204,7 @@ def _calibration_images(
 ) -> ImageSet:
     """Returns images whose digests are not in `avoid`, the same number of each class if there are enough."""
     if calibrate is None:
-        source, samples = open_source(root), checkpoint.samples("train")
+        source, samples = open_source(root), _validation_and_training(checkpoint)[1]
         found = [sample for sample in samples if source.has(sample.path)]
         if not found:
             raise DataError(
@@ -218,7 +235,8 @@ def _held_out_images(
     """Returns training images that calibration does not use and whose digests are not in `avoid`, if there are any."""
     source = open_source(root)
     used = set(calibration.samples) if calibration and calibration.store.source.root == source.root else set()
-    found = [sample for sample in checkpoint.samples("train") if sample not in used and source.has(sample.path)]
+    training = _validation_and_training(checkpoint)[1]
+    found = [sample for sample in training if sample not in used and source.has(sample.path)]
     return _choose(checkpoint, source, found, count, avoid | (calibration.digests if calibration else frozenset()))
 
 

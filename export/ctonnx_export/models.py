@@ -19,9 +19,9 @@ from ctonnx.parity.comparison import Parity, compare
 from ctonnx.system.packages import versions_of
 from ctonnx.system.text import Log
 from ctonnx_export.graph.conversion import convert, strip
-from ctonnx_export.graph.deploy_graph import DeployGraph
 from ctonnx_export.graph.execution import run_onnx, run_pytorch
 from ctonnx_export.graph.fp16 import find_overflowing, to_half
+from ctonnx_export.graph.original import Original
 from ctonnx_export.graph.simplification import simplify
 from ctonnx_export.image_sets import ImageSet, ImageSets, batches_with_progress
 from ctonnx_export.quantization.bias_correction import BiasCorrection
@@ -35,7 +35,7 @@ from ctonnx_train.runs.checkpoint import Checkpoint
 
 __all__ = ["ExportedModel", "comparison_set", "make_fp16", "make_fp32", "make_int8"]
 
-_FEW = 4  # images whose activations are in memory at the same time: some 100 MB each at 224 pixels
+_FEW = 4  # images whose activations one network has in memory at the same time: some 100 MB each at 224 pixels
 _LIBRARIES = ("ctonnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime")
 
 
@@ -76,16 +76,16 @@ class _Candidate:
     quantization: dict[str, Any] | None = None
 
 
-def make_fp32(checkpoint: Checkpoint, images: ImageSets, log: Log) -> tuple[ExportedModel, Golden]:
-    """Converts a checkpoint to FP32; returns the model and the golden inputs with PyTorch's outputs.
+def make_fp32(checkpoint: Checkpoint, original: Original, images: ImageSets, log: Log) -> tuple[ExportedModel, Golden]:
+    """Converts a run's network, or its ensemble, to FP32; returns the model and golden inputs with PyTorch's outputs.
 
     Raises:
         CheckFailed: If the model does not agree with PyTorch on the validation images.
         ModelError: If the run's record has no metrics.
     """
     checkpoint.record.require_metrics()
-    graph = DeployGraph(checkpoint.network, checkpoint.record.temperature, checkpoint.novelty)
-    if checkpoint.novelty is None:
+    graph = original.graph
+    if not graph.novelty:
         log("note: the run has no novelty, so the models have no such output; train again to have it")
     validation = images.validation
     reference = run_pytorch(graph, batches_with_progress("outputs of PyTorch", validation))
@@ -102,7 +102,7 @@ def make_fp32(checkpoint: Checkpoint, images: ImageSets, log: Log) -> tuple[Expo
             f"validation images: {'; '.join(failures)}. Nothing was written. Look for NaN or very large weights in the "
             "checkpoint, or train again"
         )
-    spec = _sealed(simplified.model, _spec(checkpoint, parity))
+    spec = _sealed(simplified.model, _spec(checkpoint, original, parity))
     predicted = np.bincount(reference.probabilities.argmax(axis=1), minlength=len(spec.classes)).tolist()
     fp32 = ExportedModel(
         precision="fp32",
@@ -111,7 +111,7 @@ def make_fp32(checkpoint: Checkpoint, images: ImageSets, log: Log) -> tuple[Expo
         gate=gate,
         facts={"onnxsim": simplified.note, "answered": dict(zip(spec.classes, predicted, strict=True))},
     )
-    return fp32, Golden(pixels, reference[images.golden], checkpoint.sha256)
+    return fp32, Golden(pixels, reference[images.golden], original.sha256)
 
 
 def comparison_set(fp32: ExportedModel, images: ImageSets, log: Log) -> ComparisonSet:
@@ -130,7 +130,7 @@ def comparison_set(fp32: ExportedModel, images: ImageSets, log: Log) -> Comparis
 def make_fp16(fp32: ExportedModel, compared: ComparisonSet, gate: Gate, log: Log) -> ExportedModel:
     """Converts the FP32 model to FP16 and compares the two."""
     plain = onnx.shape_inference.infer_shapes(fp32.model)
-    overflowing = find_overflowing(plain, batches_with_progress("range of FP16", *compared.parts, count=_FEW))
+    overflowing = find_overflowing(plain, batches_with_progress("range of FP16", *compared.parts, count=_few(fp32)))
     if overflowing:
         log(f"fp16: {len(overflowing)} nodes stay in fp32, as their values on real images come near its limit")
     candidate = _Candidate("fp16", to_half(plain, overflowing), gate, {"in_fp32": list(overflowing)})
@@ -148,7 +148,7 @@ def make_int8(
     """Quantizes the FP32 model to INT8, with the best scheme that the search finds."""
     plain = onnx.shape_inference.infer_shapes(for_integers(fp32.model, quantization.target))
     with tqdm(total=len(calibration), desc="calibrating", unit="image", leave=False, disable=None) as bar:
-        batches = calibration.batches(_FEW)
+        batches = calibration.batches(_few(fp32))
         ranges = collect_ranges(plain, quantized_tensors(plain), batches, progress=bar.update)
     correction = BiasCorrection(plain, calibration)
     found = search(plain, ranges, correction, compared, gate, target=quantization.target, log=log)
@@ -185,7 +185,12 @@ def _finish(candidate: _Candidate, fp32: ExportedModel, compared: ComparisonSet,
     return ExportedModel(precision=precision, model=_embed(model, spec), spec=spec, gate=gate, trial=trial, facts=facts)
 
 
-def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:
+def _few(model: ExportedModel) -> int:
+    """Returns the number of images whose activations are in memory at the same time."""
+    return max(1, _FEW // model.spec.networks)
+
+
+def _spec(checkpoint: Checkpoint, original: Original, parity: Parity) -> ModelSpec:
     record = checkpoint.record
     return ModelSpec(
         name=checkpoint.run.name,
@@ -193,21 +198,22 @@ def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:
         preprocessing=record.preprocessing,
         precision="fp32",
         created=record.created,
-        checkpoint_sha256=checkpoint.sha256,
+        checkpoint_sha256=original.sha256,
         data={name: value for name, value in record.data.items() if name != "folder"},
         synthetic=record.synthetic,
-        metrics=record.metrics,
+        metrics=original.metrics,
         parity=parity.as_dict(),
         gate=asdict(GATES["fp32"]),
         versions=versions_of(_LIBRARIES),
-        temperature=record.temperature,
+        networks=original.networks,
+        temperature=original.temperature,
         operating_point=record.operating_point,
         prediction_sets=record.prediction_sets,
         patient_rule=record.patient_rule,
         brightness=record.brightness,
         shortcuts=record.shortcuts,
         acquisition=record.acquisition,
-        novelty=record.novelty if checkpoint.novelty else None,
+        novelty=record.novelty if original.graph.novelty else None,
     )
 
 

@@ -40,6 +40,7 @@ LOOSE = Gate(max_dp=1.0, min_agreement=0.0)
 
 SIZE = 32
 CLASSES = 3
+FOLDS = 3
 
 
 def make_small_model(*, seed: int = 0, scale: float = 1.0) -> onnx.ModelProto:
@@ -124,6 +125,36 @@ def make_small_model(*, seed: int = 0, scale: float = 1.0) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model)
 
 
+def make_small_ensemble() -> onnx.ModelProto:
+    """Returns two small models of different weights as one, with the mean of their outputs.
+
+    Names of nodes and weights end with the model's number, `.0` or `.1`; both read the same normalized pixels.
+    """
+    stem = ["planes", "numbers", "centered", "normalized"]
+    shared = {"pixels", "mean", "std", *stem}
+    members = [make_small_model(seed=seed) for seed in (0, 1)]
+    nodes = list(members[0].graph.node[: len(stem)])
+    weights = [weight for weight in members[0].graph.initializer if weight.name in shared]
+    for number, member in enumerate(members):
+        for node in member.graph.node[len(stem) :]:
+            node.name = f"{node.name}.{number}"
+            node.input[:] = [name if name in shared else f"{name}.{number}" for name in node.input]
+            node.output[:] = [f"{name}.{number}" for name in node.output]
+            nodes.append(node)
+        for weight in member.graph.initializer:
+            if weight.name not in shared:
+                weight.name = f"{weight.name}.{number}"
+                weights.append(weight)
+    for source, target in (("probabilities", "mean.probabilities"), ("heatmap", "heatmap")):
+        nodes.append(helper.make_node("Mean", [f"{source}.0", f"{source}.1"], [target], name=f"node_{target}"))
+    nodes.append(helper.make_node("Log", ["mean.probabilities"], ["logits"], name="node_logits"))
+    nodes.append(helper.make_node("Softmax", ["logits"], ["probabilities"], name="node_probabilities", axis=1))
+    graph = helper.make_graph(nodes, "ctonnx", members[0].graph.input, members[0].graph.output, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return onnx.shape_inference.infer_shapes(model)
+
+
 def optimized(model: onnx.ModelProto, folder: Path, **options: str) -> onnx.ModelProto:
     """Returns the graph that onnxruntime runs."""
     settings = onnxruntime.SessionOptions()
@@ -203,6 +234,17 @@ def small_export(small_run: Run, shared_folder: Path) -> ExportResult:
     result = pickle.loads(file.read_bytes())  # noqa: S301 - these tests made it
     assert isinstance(result, ExportResult)
     return result
+
+
+@pytest.fixture(scope="module")
+def folds_run(small_network: None, phantoms: Path, shared_folder: Path) -> Run:
+    """A run of the small network in folds. Tests that change it work on a copy."""
+    settings = TrainSettings(weights="none", epochs=1, batch_size=4, precision="fp32", folds=FOLDS)
+    root = shared_folder / "folds/runs"
+    with once(shared_folder, "run in folds") as missing:
+        if missing:
+            train(phantoms, settings=settings, preprocessing=Preprocessing(size=64), name="folds", root=root)
+    return Run(root / "folds")
 
 
 @pytest.fixture

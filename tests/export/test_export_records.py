@@ -18,6 +18,7 @@ from ctonnx.cli.main import main
 from ctonnx.errors import ModelError
 from ctonnx.parity.comparison import Parity
 from ctonnx_export.export import ExportResult
+from ctonnx_export.graph.original import original_of
 from ctonnx_export.models import _spec
 from ctonnx_export.report.facts import report
 from ctonnx_export.report.markdown import as_markdown
@@ -56,7 +57,7 @@ def test_record_with_any_damage_is_rejected_or_reported(small_run: Run, small_ex
         taken += 1
         try:
             checkpoint = Checkpoint(run=small_run, record=record, network=network, sha256="ab")
-            spec = _spec(checkpoint, Parity(**fp32.spec.parity))
+            spec = _spec(checkpoint, original_of(checkpoint), Parity(**fp32.spec.parity))
             assert ModelSpec.from_json(spec.to_json()).classes == record.classes  # every exported model can be opened
             spec.to_json().encode()
             facts = report([replace(fp32, spec=spec)], {"model.fp32.onnx": {"bytes": 1, "sha256": "ab"}})

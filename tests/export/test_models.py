@@ -13,6 +13,7 @@ from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.acceptance_gates import GATES
 from ctonnx_export import models
 from ctonnx_export.graph.execution import run_onnx
+from ctonnx_export.graph.original import original_of
 from ctonnx_export.image_sets import ImageSets
 from ctonnx_export.models import ExportedModel, comparison_set, make_fp16
 from ctonnx_export.trial import ComparisonSet
@@ -23,7 +24,8 @@ def test_run_of_an_earlier_release_is_exported_without_missing_values(exported_r
     checkpoint = load_checkpoint(exported_run)
     data = {name: value for name, value in checkpoint.record.data.items() if name != "leaks"}
     record = replace(checkpoint.record, temperature=1.0, operating_point=None, data=data)
-    spec = models._spec(replace(checkpoint, record=record), SAME)
+    changed = replace(checkpoint, record=record)
+    spec = models._spec(changed, original_of(changed), SAME)
     assert (spec.temperature, spec.operating_point, "leaks" in spec.data) == (1.0, None, False)
     assert ModelSpec.from_json(spec.to_json()) == spec
 
@@ -33,7 +35,8 @@ def test_rule_for_patients_is_in_the_spec(exported_run: Run) -> None:
     point = checkpoint.record.operating_point
     assert point is not None
     rule = PatientRule(aggregate="top-k", k=3, operating_point=point, patients=12)
-    spec = models._spec(replace(checkpoint, record=replace(checkpoint.record, patient_rule=rule)), SAME)
+    changed = replace(checkpoint, record=replace(checkpoint.record, patient_rule=rule))
+    spec = models._spec(changed, original_of(changed), SAME)
     assert spec.patient_rule == ModelSpec.from_json(spec.to_json()).patient_rule == rule
 
 

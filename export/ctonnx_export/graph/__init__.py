@@ -2,6 +2,7 @@
 
 sessions        onnxruntime sessions of an export, and their threads
 deploy_graph    the deployed network, from pixels to probabilities and heatmaps
+original        the PyTorch module of an export: a run's network, or those of its folds
 execution       outputs of a model for batches of pixels, from PyTorch or onnxruntime
 conversion      the deploy graph as an ONNX model
 simplification  onnxsim in a separate process, with a check of its result

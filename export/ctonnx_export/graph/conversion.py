@@ -13,12 +13,12 @@ import torch
 
 from ctonnx.artifacts.onnx_file.operators import OPSET
 from ctonnx.parity.outputs import NOVELTY, output_names
-from ctonnx_export.graph.deploy_graph import DeployGraph
+from ctonnx_export.graph.deploy_graph import DeployGraph, EnsembleGraph
 
 __all__ = ["convert", "strip"]
 
 
-def convert(graph: DeployGraph, size: int) -> onnx.ModelProto:
+def convert(graph: DeployGraph | EnsembleGraph, size: int) -> onnx.ModelProto:
     """Traces the graph with a dynamic batch of images, `size` pixels a side; returns a checked ONNX model."""
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch")

@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from ctonnx.parity.outputs import Outputs, output_names
-from ctonnx_export.graph.deploy_graph import DeployGraph
 from ctonnx_export.graph.sessions import open_model
 
 __all__ = ["run_onnx", "run_pytorch"]
@@ -21,7 +21,7 @@ def run_onnx(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]]) -> Ou
     return Outputs.concatenate([Outputs(*session.run(names, {"pixels": pixels})) for pixels in batches])
 
 
-def run_pytorch(graph: DeployGraph, batches: Iterable[NDArray[np.uint8]]) -> Outputs:
+def run_pytorch(graph: nn.Module, batches: Iterable[NDArray[np.uint8]]) -> Outputs:
     """Returns PyTorch's outputs, the reference of the parity gate, for batches as those of `run_onnx`."""
     with torch.inference_mode():
         results = [graph(torch.from_numpy(pixels)) for pixels in batches]

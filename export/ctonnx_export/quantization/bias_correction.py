@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from ctonnx_export.graph.execution import run_onnx
+from ctonnx_export.graph.sessions import open_model
 from ctonnx_export.image_sets import BATCH, ImageSet
 
 __all__ = ["BiasCorrection"]
@@ -16,7 +16,7 @@ _FEWEST, _MOST = 8, 128  # images: the mean of fewer is not reliable, and more d
 
 
 class BiasCorrection:
-    """Subtracts the mean error of the logits from the bias of the last dense layer.
+    """Subtracts the mean error of the logits from the bias of the last dense layer, in an ensemble of each network.
 
     Rounding and clipping shift the means of the activations and so the logits of all images; the error that remains
     after the correction differs from image to image. Heatmaps do not depend on this bias. Source: the empirical bias
@@ -34,18 +34,44 @@ class BiasCorrection:
         count = min(len(images), _MOST) if len(images) >= _FEWEST else 0
         self.rows: NDArray[np.intp] = np.arange(count) * len(images) // max(count, 1)
         self._images = images
-        self._logits = run_onnx(model, self._batches()).logits if count else None
+        self._logits = self._run(model, [layer.output[0] for layer in _last_layers(model)]) if count else []
 
     def apply(self, quantized: onnx.ModelProto) -> None:
         """Corrects a quantized model in place."""
-        if self._logits is None:
+        if not self._logits:
             return
-        error = (run_onnx(quantized, self._batches()).logits - self._logits).mean(axis=0, dtype=np.float64)
-        dense = next(node for node in quantized.graph.node if "logits" in node.output)
-        bias = next(weight for weight in quantized.graph.initializer if weight.name == dense.input[2])
-        corrected = (numpy_helper.to_array(bias) - error).astype(np.float32)
-        bias.CopyFrom(numpy_helper.from_array(corrected, bias.name))
+        layers = _last_layers(quantized)
+        found = self._run(quantized, [layer.output[0] for layer in layers])
+        biases = {weight.name: weight for weight in quantized.graph.initializer}
+        for layer, logits, reference in zip(layers, found, self._logits, strict=True):
+            bias, error = biases[layer.input[2]], (logits - reference).mean(axis=0, dtype=np.float64)
+            corrected = (numpy_helper.to_array(bias) - error).astype(np.float32)
+            bias.CopyFrom(numpy_helper.from_array(corrected, bias.name))
+
+    def _run(self, model: onnx.ModelProto, tensors: list[str]) -> list[NDArray[np.float32]]:
+        """Returns tensors for all of the images, [images, classes] each."""
+        augmented = onnx.ModelProto()
+        augmented.CopyFrom(model)
+        del augmented.graph.output[:]
+        augmented.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
+        session = open_model(augmented)
+        found = [session.run(tensors, {"pixels": pixels}) for pixels in self._batches()]
+        return [np.concatenate(batches) for batches in zip(*found, strict=True)]
 
     def _batches(self) -> Iterator[NDArray[np.uint8]]:
         for start in range(0, len(self.rows), BATCH):
             yield self._images.pixels(self.rows[start : start + BATCH])
+
+
+def _last_layers(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Returns the last dense layers before the logits: one, or that of each network of an ensemble."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    found: dict[str, onnx.NodeProto] = {}
+    left = ["logits"]
+    while left:
+        node = made_by.get(left.pop())
+        if node is not None and node.op_type == "Gemm":
+            found[node.name] = node
+        elif node is not None:
+            left += node.input
+    return list(found.values())

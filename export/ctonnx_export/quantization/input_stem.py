@@ -27,30 +27,33 @@ def for_integers(model: onnx.ModelProto, target: Target) -> onnx.ModelProto:
 
 
 def fold_division(model: onnx.ModelProto) -> None:
-    """Folds the division of the normalization into the weights of the first convolution, in place.
+    """Folds the division of the normalization into the weights of the first convolutions, in place.
 
     This saves one pass over the pixels. FP16 would lose accuracy, as the weights become small for its range; INT8 has a
     scale per output channel. The subtraction must precede the padding of the convolution, so it is not folded.
 
     Args:
-        model: Model in FP32; not changed unless a Sub and a Div by constants precede its first convolution.
+        model: Model in FP32, with a first convolution or, of an ensemble, several that read the same pixels; not
+            changed unless a Sub and a Div by constants precede them.
     """
-    nodes, constants = _stem(model), _constants(model)
-    if [node.op_type for node in nodes[-3:]] != ["Sub", "Div", "Conv"]:
+    (nodes, convolutions), constants = _stem(model), _constants(model)
+    if [node.op_type for node in nodes[-2:]] != ["Sub", "Div"]:
         return
-    subtraction, division, convolution = nodes[-3:]
+    subtraction, division = nodes[-2:]
     if subtraction.input[1] not in constants or division.input[1] not in constants:
         return
-    std, weight = constants[division.input[1]], constants[convolution.input[1]]
-    scaled = numpy_helper.to_array(weight) / numpy_helper.to_array(std).astype(np.float64)
-    weight.CopyFrom(numpy_helper.from_array(scaled.astype(np.float32), weight.name))
-    convolution.input[0] = subtraction.output[0]
+    std = constants[division.input[1]]
+    for convolution in convolutions:
+        weight = constants[convolution.input[1]]
+        scaled = numpy_helper.to_array(weight) / numpy_helper.to_array(std).astype(np.float64)
+        weight.CopyFrom(numpy_helper.from_array(scaled.astype(np.float32), weight.name))
+        convolution.input[0] = subtraction.output[0]
     model.graph.initializer.remove(std)
     model.graph.node.remove(division)
 
 
 def space_to_depth(model: onnx.ModelProto) -> None:
-    """Rearranges blocks of 2 x 2 pixels into 12 channels, so that the first convolution has stride 1; in place.
+    """Rearranges blocks of 2 x 2 pixels into 12 channels, so that the first convolutions have stride 1; in place.
 
     Before it multiplies, onnxruntime copies the 7 rows under the kernel for every position of the output, a few bytes
     each; with the pixels in blocks there are 4 rows to copy. The weights are the same, padded with zeros, so every sum
@@ -61,21 +64,28 @@ def space_to_depth(model: onnx.ModelProto) -> None:
 
     Args:
         model: Model after `fold_division`; its shapes must be inferred again. It is not changed if its height or width
-            is odd, or unless only a Transpose, a Cast and a Sub precede a convolution of stride 2 with an odd kernel
-            and half of it as padding.
+            is odd, or unless only a Transpose, a Cast and a Sub precede convolutions of stride 2 with an odd kernel and
+            half of it as padding.
     """
-    nodes, constants = _stem(model), _constants(model)
+    (nodes, convolutions), constants = _stem(model), _constants(model)
     height, width = (size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim[1:3])
-    if [node.op_type for node in nodes] != ["Transpose", "Cast", "Sub", "Conv"] or height % _BLOCK or width % _BLOCK:
+    if [node.op_type for node in nodes] != ["Transpose", "Cast", "Sub"] or height % _BLOCK or width % _BLOCK:
         return
-    mean, weight = constants.get(nodes[2].input[1]), constants[nodes[3].input[1]]
+    mean = constants.get(nodes[2].input[1])
+    weights = [constants[convolution.input[1]] for convolution in convolutions]
+    if mean is None or not all(map(_can_gather, convolutions, weights)):
+        return
+    for convolution, weight in zip(convolutions, weights, strict=True):
+        _gather_kernel(convolution, weight)
+    _gather_pixels(model, [*nodes, *convolutions], mean, (height // _BLOCK, width // _BLOCK))
+
+
+def _can_gather(convolution: onnx.NodeProto, weight: onnx.TensorProto) -> bool:
+    """Returns whether a convolution has stride 2, an odd kernel and half of it as padding."""
     kernel = weight.dims[-1]
-    attributes = {item.name: helper.get_attribute_value(item) for item in nodes[3].attribute}
+    attributes = {item.name: helper.get_attribute_value(item) for item in convolution.attribute}
     expected = {"strides": [_BLOCK] * 2, "pads": [kernel // 2] * 4}
-    if mean is None or kernel % 2 == 0 or any(attributes.get(name) != expected[name] for name in expected):
-        return
-    _gather_kernel(nodes[3], weight)
-    _gather_pixels(model, nodes, mean, (height // _BLOCK, width // _BLOCK))
+    return kernel % 2 == 1 and all(attributes.get(name) == value for name, value in expected.items())
 
 
 def _gather_kernel(convolution: onnx.NodeProto, weight: onnx.TensorProto) -> None:
@@ -103,8 +113,8 @@ def _gather_kernel(convolution: onnx.NodeProto, weight: onnx.TensorProto) -> Non
 def _gather_pixels(
     model: onnx.ModelProto, nodes: list[onnx.NodeProto], mean: onnx.TensorProto, shape: tuple[int, int]
 ) -> None:
-    """Rearranges the pixels before Cast, Sub and Conv into blocks of 2 x 2; `shape` is their rows and columns."""
-    layout, cast, subtraction, convolution = nodes
+    """Rearranges the pixels before Cast, Sub and Convs into blocks of 2 x 2; `shape` is their rows and columns."""
+    layout, cast, subtraction, *convolutions = nodes
     rows, columns = shape
     means = numpy_helper.to_array(mean).reshape(-1)
     mean.CopyFrom(numpy_helper.from_array(np.tile(means, (columns, _BLOCK**2)), mean.name))
@@ -120,8 +130,8 @@ def _gather_pixels(
         _node("Reshape", ["pixels.gathered", "pixels.places.shape"], "pixels.places"),
         cast,
         subtraction,
-        _node("Transpose", ["pixels.centered"], convolution.input[0], perm=[0, 3, 1, 2]),
-        convolution,
+        _node("Transpose", ["pixels.centered"], convolutions[0].input[0], perm=[0, 3, 1, 2]),
+        *convolutions,
     ]
     graph = onnx.GraphProto()
     graph.CopyFrom(model.graph)
@@ -134,13 +144,24 @@ def _node(kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.
     return helper.make_node(kind, inputs, [output], name=f"stem_{output}", **attributes)
 
 
-def _stem(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Returns the nodes from the pixels to the first convolution, in their order."""
+def _stem(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+    """Returns the nodes from the pixels to the first convolutions, in their order, and these convolutions.
+
+    Nodes whose outputs others read, too, are left out, with those before them.
+    """
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
     made_by = {node.output[0]: node for node in model.graph.node}
-    nodes = [next(node for node in model.graph.node if node.op_type == "Conv")]
-    while before := made_by.get(nodes[0].input[0]):
+    pixels = next(node for node in model.graph.node if node.op_type == "Conv").input[0]
+    convolutions = [node for node in readers[pixels] if node.op_type == "Conv"]
+    nodes: list[onnx.NodeProto] = []
+    read_by = convolutions
+    while (before := made_by.get(pixels)) and len(readers[pixels]) == len(read_by):
         nodes.insert(0, before)
-    return nodes
+        pixels, read_by = before.input[0], [before]
+    return nodes, convolutions
 
 
 def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:

@@ -22,6 +22,11 @@ def export_caveats(models: Sequence[ExportedModel]) -> tuple[str, ...]:
 def _network_caveats(model: ExportedModel) -> Iterator[str]:
     if model.precision == "fp32":  # the other precisions have the same caveats
         yield from caveats_of(model.spec)
+        if model.spec.data.get("folds"):
+            yield (
+                "the images that the files are compared on trained the model, too, as a training in folds keeps none "
+                "apart: agreement and loss of accuracy may be worse on others"
+            )
     counts = model.facts.get("answered", {})
     predicted = [name for name, count in counts.items() if count]
     if len(predicted) == 1:

@@ -42,7 +42,8 @@ def model_card(facts: Mapping[str, Any]) -> str:
             if model["synthetic"]
             else []
         ),
-        f"A ResNet50 that classifies CT images into {len(model['classes'])} classes: {', '.join(model['classes'])}. "
+        f"{_network(model['networks'])} CT images into {len(model['classes'])} classes: "
+        f"{', '.join(model['classes'])}. "
         f"Its input is {size} x {size} pixels of 8 bits; its outputs are the probability and a Grad-CAM heatmap of "
         "each class.",
         "",
@@ -82,7 +83,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         ),
         "",
         *_classes(model["metrics"]),
-        _chosen_by(model["data"].get("folds"))
+        _chosen_by(model["data"].get("folds"), model["networks"])
         + ("" if "test" in model["metrics"] else "There were no test images. ")
         + "`ctonnx evaluate` measures the model on other images.",
         "",
@@ -118,12 +119,28 @@ def _purpose(name: str, facts: Mapping[str, Any]) -> str:
     return f"{share:.0%} of the FP32 size, for {_PLACES[quantization['target']] if quantization else 'GPUs'}"
 
 
-def _chosen_by(folds: int | None) -> str:
+def _network(networks: int) -> str:
+    """Returns the kind and number of networks, as the start of a sentence on their images."""
+    if networks == 1:
+        return "A ResNet50 that classifies"
+    return (
+        f"An ensemble of {networks} ResNet50s, with {networks} times the computation of one, whose mean probabilities "
+        "classify"
+    )
+
+
+def _chosen_by(folds: int | None, networks: int) -> str:
     """Returns the sentence on the origin of the validation metrics; `folds` is None for a run of one network."""
     if folds is None:
         return (
             "The validation images selected the best epoch, the temperature and the operating point: metrics on them "
             "are optimistic. "
+        )
+    if networks > 1:
+        return (
+            "The validation metrics are those of the single networks, each on images that it was not trained on; the "
+            "temperature and the operating point were fitted on these predictions, and the mean of all of them usually "
+            "errs less. The test metrics are those of the mean. "
         )
     return (
         f"The model was trained on the validation images, too. The validation metrics are those of {folds} other "

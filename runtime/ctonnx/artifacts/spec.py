@@ -57,6 +57,7 @@ class ModelSpec:
         parity: Comparison of this file's outputs with PyTorch's, from `Parity.as_dict`.
         gate: Bounds of that comparison, from `ctonnx.parity.acceptance_gates.Gate`; None in files of earlier releases.
         versions: Versions of ctonnx and of the libraries that exported the file.
+        networks: Number of networks whose probabilities' mean are the model's.
         temperature: The graph's divisor of the logits (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
         dicom_window: Window for DICOM files.
         quantization: Quantization scheme, or None for a floating-point model.
@@ -84,6 +85,7 @@ class ModelSpec:
     parity: Mapping[str, Any]
     versions: Mapping[str, str]
     gate: Annotated[Mapping[str, Any] | None, json_schema.As(GateBounds | None)] = None
+    networks: Annotated[int, json_schema.Between(1)] = 1
     temperature: float = 1.0
     dicom_window: DicomWindow = field(default_factory=DicomWindow)
     quantization: Annotated[Mapping[str, Any] | None, json_schema.As(QuantizationFacts | None)] = None

@@ -8,7 +8,7 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from ctonnx_export.graph.deploy_graph import DeployGraph
+from ctonnx_export.graph.deploy_graph import DeployGraph, EnsembleGraph
 from ctonnx_export.graph.execution import run_pytorch
 from ctonnx_train.network.classifier import CTClassifier
 
@@ -87,3 +87,22 @@ def test_batch_size_does_not_change_the_outputs(network: CTClassifier) -> None:
     whole, parts = (run_pytorch(DeployGraph(network), batches) for batches in ([pixels], [pixels[:2], pixels[2:]]))
     np.testing.assert_allclose(whole.probabilities, parts.probabilities, atol=1e-6)
     assert whole.heatmap.shape == parts.heatmap.shape == (5, CLASSES, 2, 2)
+
+
+def test_an_ensemble_has_the_mean_of_its_networks_outputs(network: CTClassifier, pixels: NDArray[np.uint8]) -> None:
+    torch.manual_seed(8)
+    members = [DeployGraph(network, 1.7), DeployGraph(CTClassifier(CLASSES), 1.7)]
+    found = run_pytorch(EnsembleGraph(members), [pixels])
+    one, other = (run_pytorch(member, [pixels]) for member in members)
+    assert np.abs(one.probabilities - other.probabilities).max() > 0.05
+    mean = (one.probabilities + other.probabilities) / 2
+    np.testing.assert_allclose(found.probabilities, mean, atol=1e-6)
+    np.testing.assert_allclose(found.logits, np.log(mean), rtol=1e-5)
+    np.testing.assert_allclose(found.heatmap, (one.heatmap + other.heatmap) / 2, rtol=1e-5)
+    assert found.novelty is None
+
+
+def test_a_probability_of_zero_has_a_finite_logit(network: CTClassifier, pixels: NDArray[np.uint8]) -> None:
+    found = run_pytorch(EnsembleGraph([DeployGraph(network, 1e-4)] * 2), [pixels])
+    assert found.probabilities.min() < 1e-20
+    assert np.isfinite(found.logits).all()

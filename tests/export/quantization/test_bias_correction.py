@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from tests.export.builders import image_set
+from tests.export.conftest import make_small_ensemble
 
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.quantization.bias_correction import BiasCorrection
@@ -28,6 +29,17 @@ def test_planted_shift_of_the_logits_is_found_and_taken_away(
     )
     BiasCorrection(small_model, image_set(scans, np.zeros(len(scans), np.int64))).apply(shifted)
     for name, values in weights(small_model).items():
+        np.testing.assert_allclose(weights(shifted)[name], values, atol=1e-5)
+
+
+def test_planted_shift_of_each_network_of_an_ensemble_is_taken_away(scans: NDArray[np.uint8]) -> None:
+    ensemble, shifted = make_small_ensemble(), make_small_ensemble()
+    shifts = {"head.bias.0": np.array([0.5, 0, -2], np.float32), "head.bias.1": np.array([0, 1, 0], np.float32)}
+    for bias in shifted.graph.initializer:
+        if bias.name in shifts:
+            bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + shifts[bias.name], bias.name))
+    BiasCorrection(ensemble, image_set(scans, np.zeros(len(scans), np.int64))).apply(shifted)
+    for name, values in weights(ensemble).items():
         np.testing.assert_allclose(weights(shifted)[name], values, atol=1e-5)
 
 

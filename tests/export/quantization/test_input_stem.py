@@ -8,7 +8,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from tests.export.conftest import SIZE, make_small_model, optimized
+from tests.export.conftest import SIZE, make_small_ensemble, make_small_model, optimized
 
 from ctonnx.artifacts.report_schema import Target
 from ctonnx_export.graph.execution import run_onnx
@@ -165,3 +165,22 @@ def test_model_whose_pixels_cannot_be_gathered_is_left_as_it_is(change: Callable
     before = copy_of(model)
     space_to_depth(model)
     assert model == before
+
+
+def test_first_convolutions_of_an_ensemble_are_changed_alike() -> None:
+    plain = make_small_ensemble()
+    model = onnx.shape_inference.infer_shapes(for_integers(plain, "x86"))
+    onnx.checker.check_model(model, full_check=True)
+    kernels = {weight.name: list(weight.dims) for weight in model.graph.initializer if "stem.weight" in weight.name}
+    assert kernels == {"stem.weight.0": [16, 12, 2, 2], "stem.weight.1": [16, 12, 2, 2]}
+    assert "Div" not in {node.op_type for node in model.graph.node}
+    assert [node.op_type for node in model.graph.node].count("Sub") == 1
+    ours, theirs = run_onnx(model, [COLORED]), run_onnx(plain, [COLORED])
+    np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=1e-4, atol=1e-6)
+
+
+def test_pixels_that_others_read_too_are_left_as_they_are() -> None:
+    model = make_plain()
+    model.graph.node.append(helper.make_node("Relu", ["normalized"], ["other"], name="node_other"))
+    before = copy_of(model)
+    assert for_integers(model, "x86") == before

@@ -31,7 +31,13 @@ def test_all_values_are_fitted_on_the_predictions_of_other_networks(images_in: I
     logits = np.where(labels[:, None] == np.arange(2), 4, -4).astype(np.float32)  # right, whatever the network learns
     phases = tuple(replace(phase, epochs=1) for phase in plan(SETTINGS))
     others = OutOfFold(
-        logits=logits, novelty=np.arange(1, 7, dtype=np.float32), phases=phases, folds=({"accuracy": 1.0},), monitored=2
+        logits=logits,
+        novelty=np.arange(1, 7, dtype=np.float32),
+        phases=phases,
+        folds=({"accuracy": 1.0},),
+        monitored=2,
+        test_logits=np.array([[[-4, 4]], [[-4, 4]]], np.float32),  # wrong, whatever the network predicts
+        test_novelty=np.array([[5], [9]], np.float32),
     )
     run = Run(tmp_path / "run")
     run.folder.mkdir()
@@ -46,6 +52,9 @@ def test_all_values_are_fitted_on_the_predictions_of_other_networks(images_in: I
     assert 6 < record.novelty.threshold < 7
     assert record.training["epochs"] == 1
     assert record.training["folds"] == [{"accuracy": 1.0}]
+    assert record.ensemble_metrics is not None
+    assert record.ensemble_metrics["test"]["accuracy"] == 0
+    assert record.ensemble_metrics["test"]["decisions"]["referred"] == 1  # for its novelty of 7, the mean
     assert not any(line.startswith("best epoch") for line in lines)
     without = train_network(
         prepared, CTClassifier(2), run, chosen, None, lines.append, out_of_fold=replace(others, novelty=None)

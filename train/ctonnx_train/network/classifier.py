@@ -54,9 +54,16 @@ class CTClassifier(nn.Module):
 
         Pixels are uint8, or float from 0 to 255: [batch, 3, height, width] in RGB order, or 1 channel for grey images.
         """
-        maps = (pixels.float() - self.mean) / self.std
+        return self.features_of_normalized(self.normalize(pixels))
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """Returns the backbone's input, the same for all networks: float [batch, 3, height, width]."""
+        return (pixels.float() - self.mean) / self.std
+
+    def features_of_normalized(self, normalized: Tensor) -> Tensor:
+        """Returns `features` for the result of `normalize`."""
         net = self.backbone
-        maps = net.maxpool(net.relu(net.bn1(net.conv1(maps))))
+        maps = net.maxpool(net.relu(net.bn1(net.conv1(normalized))))
         layers: Tensor = net.layer4(net.layer3(net.layer2(net.layer1(maps))))
         return layers
 

@@ -127,6 +127,7 @@ class RunRecord:
             `patients`, their source and number, each None without.
         training: Epochs run, best epoch, its validation loss, precision, device and seconds.
         metrics: Metrics on `valid` and, if the dataset has it, on `test`.
+        ensemble_metrics: Metrics of the mean of the folds' networks on `test`; None without folds or test images.
         temperature: Divisor of the logits before the softmax.
         operating_point: Threshold for suspicious images; None if none could be fitted.
         prediction_sets: Classes that an image may have; None if none could be fitted, and in runs of schema 1.
@@ -150,6 +151,7 @@ class RunRecord:
     training: Mapping[str, Any]
     metrics: Annotated[Mapping[str, Any], json_schema.As(Mapping[str, _Metrics])]
     versions: Mapping[str, str]
+    ensemble_metrics: Annotated[Mapping[str, Any] | None, json_schema.As(Mapping[str, _Metrics] | None)] = None
     temperature: float = 1.0
     operating_point: OperatingPoint | None = None
     prediction_sets: PredictionSets | None = None

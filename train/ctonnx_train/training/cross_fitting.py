@@ -63,6 +63,7 @@ def cross_fit(prepared: Prepared, run: Run, plan: RunPlan, log: Log) -> tuple[Pr
     count = plan.settings.folds or 0
     folds = divide(samples, groups, prepared.data.classes, count, seed=plan.settings.seed)
     found: list[tuple[NDArray[np.float32], NDArray[np.float32] | None]] = []
+    on_test: list[tuple[NDArray[np.float32], NDArray[np.float32] | None]] = []
     facts: list[Mapping[str, object]] = []
     histories: list[tuple[list[str], int]] = []
     start, trained = time.perf_counter(), 0
@@ -85,7 +86,8 @@ def cross_fit(prepared: Prepared, run: Run, plan: RunPlan, log: Log) -> tuple[Pr
         else:
             log(f"{title} was trained before")
         checkpoint = load_checkpoint(own)
-        found.append(_predict(checkpoint, of_fold, plan.settings))
+        found.append(_predict(checkpoint, of_fold, of_fold.rows["test"], plan.settings))
+        on_test.append(_predict(checkpoint, prepared, prepared.rows["test"], plan.settings))
         record = checkpoint.record
         facts.append(
             {
@@ -97,7 +99,7 @@ def cross_fit(prepared: Prepared, run: Run, plan: RunPlan, log: Log) -> tuple[Pr
         )
         histories.append((_phases_of(own), record.training["best_epoch"]))
     everything = [sample for fold in folds for sample in fold]
-    novelty = [values for _, values in found if values is not None]
+    novelty, test_novelty = ([values for _, values in of if values is not None] for of in (found, on_test))
     return _with_splits(
         prepared, {"train": samples, "valid": everything, "test": prepared.data.splits["test"]}
     ), OutOfFold(
@@ -106,6 +108,8 @@ def cross_fit(prepared: Prepared, run: Run, plan: RunPlan, log: Log) -> tuple[Pr
         phases=final_phases(plan.settings, histories),
         folds=tuple(facts),
         monitored=len(folds[0]),
+        test_logits=np.stack([logits for logits, _ in on_test]),
+        test_novelty=np.stack(test_novelty) if len(test_novelty) == count else None,
     )
 
 
@@ -188,11 +192,13 @@ def _train_fold(prepared: Prepared, own: Run, plan: RunPlan, log: Log) -> None:
 
 
 def _predict(
-    checkpoint: Checkpoint, prepared: Prepared, settings: TrainSettings
+    checkpoint: Checkpoint, prepared: Prepared, rows: Sequence[int], settings: TrainSettings
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Returns the logits and the novelty of a fold by its network."""
+    """Returns the logits and the novelty of images by a fold's network."""
     device: torch.device = choose_device(settings)[0]
-    rows = prepared.rows["test"]
+    if not rows:
+        none = np.zeros((0, len(checkpoint.record.classes)), np.float32)
+        return none, None if checkpoint.novelty is None else none[:, 0]
     logits = predict_logits(checkpoint.network, prepared.store, rows, device=device)
     if checkpoint.novelty is None:
         return logits, None

@@ -22,11 +22,11 @@ IR_VERSION = 10
 OPERATORS = frozenset(
     {
         # operators of the exports
-        *("Add", "Cast", "Concat", "Conv", "DequantizeLinear", "Div", "Gemm", "Greater"),
-        *("Identity", "MatMul", "MaxPool", "Mul", "QuantizeLinear", "ReduceMean", "ReduceMin", "ReduceSum"),
+        *("Add", "Cast", "Clip", "Concat", "Conv", "DequantizeLinear", "Div", "Gemm", "Greater"),
+        *("Identity", "Log", "MatMul", "MaxPool", "Mul", "QuantizeLinear", "ReduceMean", "ReduceMin", "ReduceSum"),
         *("Relu", "Reshape", "Slice", "Softmax", "Sub", "Transpose", "Unsqueeze"),
         # operators that other versions of the exporter and the simplifier write instead
-        *("AveragePool", "BatchNormalization", "Clip", "Constant", "Flatten", "GlobalAveragePool", "Squeeze"),
+        *("AveragePool", "BatchNormalization", "Constant", "Flatten", "GlobalAveragePool", "Squeeze"),
     }
 )
 """Operators that a graph may have, all of ONNX's own domain and without a subgraph."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from ctonnx_train.training.recipe import Phase
 
@@ -23,6 +24,10 @@ class OutOfFold:
         phases: Phases of the training of the final network, on all images.
         folds: Number of images, best epoch, accuracy and macro AUROC of each fold.
         monitored: Number of the first validation images, those of one fold, that the final training shows metrics of.
+        test_logits: Logits of the test images by each fold's network, float32 [folds, images, classes]; none of them
+            was trained on these.
+        test_novelty: Novelty of the test images from each network's training images, float32 [folds, images]; None if
+            a fold has none.
     """
 
     logits: NDArray[np.float32]
@@ -30,6 +35,17 @@ class OutOfFold:
     phases: tuple[Phase, ...]
     folds: tuple[Mapping[str, Any], ...]
     monitored: int
+    test_logits: NDArray[np.float32]
+    test_novelty: NDArray[np.float32] | None
+
+    def ensemble_probabilities(self, temperature: float) -> NDArray[np.float64]:
+        """Returns the mean of the networks' probabilities of the test images, float64 [images, classes]."""
+        values: NDArray[np.float64] = softmax(self.test_logits.astype(np.float64) / temperature, axis=2).mean(axis=0)
+        return values
+
+    def ensemble_novelty(self) -> NDArray[np.float64] | None:
+        """Returns the mean of the networks' novelty of the test images, float64 [images]; None without it."""
+        return None if self.test_novelty is None else self.test_novelty.mean(axis=0, dtype=np.float64)
 
 
 def describe_folds(folds: Sequence[Mapping[str, Any]]) -> str:

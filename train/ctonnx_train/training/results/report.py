@@ -103,6 +103,9 @@ def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
         yield describe_folds(folds) + "\n"
     for split, metrics in record.metrics.items():
         yield as_table(titles[split], metrics) + "\n"
+    if record.ensemble_metrics and folds:
+        title = f"test, the mean of the {len(folds)} folds' networks (export --ensemble)"
+        yield as_table(title, record.ensemble_metrics["test"]) + "\n"
     if point := record.operating_point:
         gap = "" if point.gap is None else f", in the gap from {point.gap[0]:.6g} to {point.gap[1]:.6g}"
         yield f"suspicious: {' + '.join(point.positive)} of {point.threshold:.6g} or more{gap}"

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -143,6 +143,10 @@ def make_record(
     metrics: dict[str, Any] = {
         split: _metrics(split, calibrated, novelty, prepared, settings.seed) for split in calibrated.probabilities
     }
+    ensemble = None
+    if out_of_fold and "test" in calibrated.probabilities:
+        of_ensemble = _ensemble(calibrated, novelty, out_of_fold)
+        ensemble = {"test": _metrics("test", *of_ensemble, prepared, settings.seed)}
     return RunRecord(
         created=datetime.now(UTC).isoformat(timespec="microseconds"),
         classes=data.classes,
@@ -165,6 +169,7 @@ def make_record(
             **({"folds": [dict(fold) for fold in out_of_fold.folds]} if out_of_fold else {}),
         },
         metrics=metrics,
+        ensemble_metrics=ensemble,
         versions=versions_of(_LIBRARIES),
         temperature=calibrated.temperature,
         operating_point=calibrated.point,
@@ -175,6 +180,17 @@ def make_record(
         acquisition=prepared.acquisition,
         novelty=novelty.threshold if novelty else None,
     )
+
+
+def _ensemble(
+    calibrated: Calibrated, novelty: FittedNovelty | None, out_of_fold: OutOfFold
+) -> tuple[Calibrated, FittedNovelty | None]:
+    """Returns the predictions of the test images, and their novelty, by the mean of the folds' networks."""
+    probabilities = out_of_fold.ensemble_probabilities(calibrated.temperature)
+    values = out_of_fold.ensemble_novelty()
+    if novelty and values is not None:
+        novelty = replace(novelty, flags={**novelty.flags, "test": novelty.threshold.flags(values)})
+    return replace(calibrated, probabilities={**calibrated.probabilities, "test": probabilities}), novelty
 
 
 def _patients(prepared: Prepared) -> dict[str, Any] | None:
