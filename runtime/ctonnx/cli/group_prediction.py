@@ -122,13 +122,14 @@ def _summarize(files: int, by: "GroupBy", result: "GroupBatchResult", rule: "Gro
     if result.failed_files:
         click.echo(f"failed: {counted(result.failed_files, 'file')}; the rows name them", err=True)
     counts = ", ".join(f"{count} {name}" for name, count in result.decisions.items())
-    groups = result.predicted + result.failed
+    groups = result.predicted + result.failed + result.left_out_series
+    unsuitable = f"{result.left_out_series} left out, " if result.left_out_series else ""
     undrawn = len(result.undrawn)
     without = f", {undrawn} without {'its heatmap' if undrawn == 1 else 'their heatmaps'}" if undrawn else ""
     rate = f"; {counted(result.used, 'slice')}, {result.used / result.seconds:.1f} slices/s" if result.used else ""
     click.echo(
         f"{counted(files, 'file')}, {groups} {by if groups == 1 else _PLURALS[by]}: {result.predicted} predicted "
-        f"({counts}), {result.failed} failed{without}{rate}",
+        f"({counts}), {unsuitable}{result.failed} failed{without}{rate}",
         err=True,
     )
     threshold = exactly(rule.point.threshold, digits=6, form="f")  # as many digits as the scores in the rows

@@ -92,7 +92,7 @@ def test_rule_for_patients_decides(disc: Path, model: Path, monkeypatch: pytest.
     monkeypatch.setattr(Predictor, "__init__", opened)
     rows, notes = documents(disc, "-m", model, "--by", "series")
     assert [(row["decision"], row["carrying"], row["threshold"]) for row in rows] == [
-        *[("refer", 1, 1.0)],  # the localizer
+        *[(None, 0, 1.0)],  # the localizer
         *[("negative", 2, 1.0)] * 3,
     ]
     assert "no rule for patients" not in notes
@@ -110,6 +110,31 @@ def test_series_filter_chooses_the_series(disc: Path, model: Path) -> None:
     missing = predict(disc, "-m", model, "--by", "series", "--series-filter", "x")
     assert (missing.exit_code, missing.stdout) == (2, "")
     assert "their kernels are: B30f, B60f" in missing.stderr
+
+
+def test_series_of_a_localizer_is_left_out_and_the_row_says_so(disc: Path, model: Path) -> None:
+    rows, notes = documents(disc, "-m", model, "--by", "series")
+    assert [(row["folders"], row["decision"], row["used"]) for row in rows] == [
+        (["disc/A"], None, 0),
+        (["disc/A/thick"], "positive", 2),
+        (["disc/A/thin"], "positive", 3),
+        (["disc/B"], "positive", 2),
+    ]
+    assert (rows[0]["left_out"], rows[0]["error"]) == ([{"reason": "localizer", "slices": 1}], None)
+    assert "left out: 1 slice (1 localizer)\n" in notes
+    assert "8 files, 4 series: 3 predicted (3 positive, 0 negative, 0 refer), 1 left out, 0 failed; 7 slices, " in notes
+    table = predict(disc, "-m", model, "--by", "series").stdout
+    assert table.splitlines()[1][16:] == "  left out: 1 localizer in 'disc/A'"
+    assert len(documents(disc, "-m", model, "--by", "series", "--suspicious-only")[0]) == 3
+    scout = documents(disc, "-m", model, "--by", "series", "--series-filter", "disc/A")[0][0]
+    assert scout["taken"] == "1 slice, kernel B30f, 5 mm, localizer: selected by the filter"
+    assert scout["used"] == 1
+
+
+def test_only_localizers_are_an_error(disc: Path, model: Path) -> None:
+    found = predict("disc/A/scout", "-m", model, "--by", "series")
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert "expected axial CT slices for --by series, found none (1 localizer); --series-filter selects " in found.stderr
 
 
 def test_folder_may_have_files_of_any_format(disc: Path, model: Path) -> None:

@@ -64,13 +64,14 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
     type=click.Choice(["series", "study", "patient", "folder"]),
     help="Print one row for each series, study or patient of DICOM files, or for each folder of any files: the "
     "decision from the scores of its slices, and the slices that carried it. Of a study or patient, one axial CT "
-    "series is taken: the one with most slices, then the thinnest, then the first.",
+    "series is taken: the one with most slices, then the thinnest, then the first. Except by folder, localizers, "
+    "slices of other planes and other modalities are left out.",
 )
 @click.option(
     "--series-filter",
     metavar="TEXT",
     help="Take only series whose reconstruction kernel or folder contains TEXT, or matches it if it has *, ? or [; "
-    "with --by series, study or patient.",
+    "with --by series, study or patient. By series, it also selects those of localizers and other planes.",
 )
 @click.option("--suspicious-only", is_flag=True, help="Show only images that are positive or referred, and failures.")
 @click.option(

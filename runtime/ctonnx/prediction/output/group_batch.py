@@ -49,6 +49,7 @@ class GroupBatchResult:
         used: Number of predicted slices.
         failed_files: Number of files, and of frames of files, that cannot be read or belong to no group.
         left_out: Number of slices that were left out, by the kind of the reason.
+        left_out_series: Number of series whose slices were all left out.
         mixed: Number of folders with slices of several series.
         undrawn: Group and reason of each picture that was not drawn.
         seconds: Time without opening the model and without grouping.
@@ -60,6 +61,7 @@ class GroupBatchResult:
     used: int = 0
     failed_files: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    left_out_series: int = 0
     mixed: int = 0
     undrawn: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
@@ -119,8 +121,7 @@ def predict_group_files(
         )
         for record in records:
             _count(record, result)
-            is_negative = not isinstance(record, GroupFailure) and record.decision == "negative"
-            is_shown = not (is_negative and suspicious_only)
+            is_shown = not (suspicious_only and _is_unsuspicious(record))
             picture = None if pictures is None else pictures.draw(record, is_shown=is_shown)
             if is_shown:
                 put(record, line(record, picture))
@@ -130,12 +131,17 @@ def predict_group_files(
     return result
 
 
+def _is_unsuspicious(record: GroupRecord) -> bool:
+    return record.error is None if isinstance(record, GroupFailure) else record.decision == "negative"
+
+
 def _count(record: GroupRecord, result: GroupBatchResult) -> None:
     result.failed_files += record.failed
     for left in record.left_out:
         result.left_out[left.kind] += left.slices
     if isinstance(record, GroupFailure):
-        result.failed += record.name is not None
+        result.left_out_series += record.error is None
+        result.failed += record.name is not None and record.error is not None
         return
     result.predicted += 1
     result.decisions[record.decision] += 1

@@ -30,6 +30,9 @@ def _table(groups: Sequence[Group], spec: ModelSpec, rule: GroupRule, top_k: int
     def line(record: GroupRecord, picture: Path | None) -> str:
         name = f"{escape_control(record.name or '-'):{width}}"
         if isinstance(record, GroupFailure):
+            if record.error is None:
+                others = f" and {counted(len(record.folders) - 1, 'other')}" if len(record.folders) > 1 else ""
+                return f"{name}  {_left_out(record)} in '{escape_control(record.folders[0])}'{others}"
             return f"{name}  error: {escape_control(record.error)}"
         score = shown(record.score, rule.point.threshold, digits=6, form="f")
         values = "  ".join(f"{label:{class_width}}  {value:11.4f}" for label, value in record.top(top_k))
@@ -49,11 +52,15 @@ def _notes(record: GroupPrediction, picture: Path | None) -> Iterator[str]:
         first_failed = record.failures[0]
         yield f"{record.failed} failed: {Path(first_failed.source).name} ({first_failed.error})"
     if record.left_out:
-        yield "left out: " + ", ".join(f"{left.slices} {left.kind}" for left in record.left_out)
+        yield _left_out(record)
     if record.reason:
         yield f"reason: {record.reason}"
     if picture is not None:
         yield f"heatmap: {picture}"
+
+
+def _left_out(record: GroupRecord) -> str:
+    return "left out: " + ", ".join(f"{left.slices} {left.kind}" for left in record.left_out)
 
 
 def _csv(groups: Sequence[Group], spec: ModelSpec, rule: GroupRule, top_k: int, origin: Origin) -> GroupFormat:
@@ -68,7 +75,7 @@ def _csv(groups: Sequence[Group], spec: ModelSpec, rule: GroupRule, top_k: int, 
         if isinstance(record, GroupFailure):
             empty = [""] * (2 * top_k + 6)
             counts = ["", "", "0", "0", str(record.failed), failures, left_out, ""]
-            return csv_line([*group, *empty, *counts, record.error, "", *made_by])
+            return csv_line([*group, *empty, *counts, record.error or "", "", *made_by])
         decided = [
             *(record.decision, record.reason or "", shown(record.score, rule.point.threshold, digits=9, form="f")),
             *(field for name, value in record.top(top_k) for field in (name, f"{value:.6f}")),

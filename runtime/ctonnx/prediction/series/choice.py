@@ -1,4 +1,4 @@
-"""Choice of one axial series of a study or patient; all others are left out with their reason."""
+"""Choice of axial slices, and of one series of a study or patient; all others are left out with their reason."""
 
 import fnmatch
 import glob
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ctonnx.prediction.series.slices import SliceRecord
 from ctonnx.system.text import counted
 
-__all__ = ["Choice", "LeftOut", "choose_series", "matches_filter"]
+__all__ = ["Choice", "LeftOut", "choose_series", "choose_slices", "matches_filter"]
 
 
 class LeftOut(NamedTuple):
@@ -56,13 +56,10 @@ def choose_series(slices: Sequence[SliceRecord], *, series_filter: str | None = 
     Returns:
         The slices of the chosen series, in the given order: none if no series remains.
     """
-    reasons = Counter[str]()
+    suitable, reasons = _divide(slices)
     left: dict[str, list[SliceRecord]] = {}
-    for one in slices:
-        if reason := _unsuitable(one):
-            reasons[reason] += one.frames
-        else:
-            left.setdefault(one.series, []).append(one)
+    for one in suitable:
+        left.setdefault(one.series, []).append(one)
     if series_filter is not None:
         for name, inner in list(left.items()):
             if not matches_filter(inner, series_filter):
@@ -77,6 +74,23 @@ def choose_series(slices: Sequence[SliceRecord], *, series_filter: str | None = 
         left_out.append(LeftOut(of, _count(inner), _describe(inner)))
     why = _why(taken, others, is_left=bool(reasons))
     return Choice(taken, f"{_describe(taken)}: {why}", tuple(left_out))
+
+
+def choose_slices(slices: Sequence[SliceRecord], *, is_requested: bool = False) -> Choice:
+    """Chooses the slices of one series: without those that are not a CT's, localizers, and slices of another plane.
+
+    Args:
+        slices: Slices of the series.
+        is_requested: Whether a filter selected this series: if no slice of it is suitable, all are taken.
+
+    Returns:
+        The slices in the given order: none if no slice is suitable. The reason is empty if these are ordinary.
+    """
+    suitable, reasons = _divide(slices)
+    if is_requested and not suitable:
+        kinds = ", ".join(sorted(reasons))
+        return Choice(list(slices), f"{_describe(slices)}, {kinds}: selected by the filter", ())
+    return Choice(suitable, "", tuple(LeftOut(kind, count) for kind, count in sorted(reasons.items())))
 
 
 def matches_filter(slices: Sequence[SliceRecord], text: str) -> bool:
@@ -109,6 +123,17 @@ def _why(taken: Sequence[SliceRecord], others: Sequence[Sequence[SliceRecord]], 
 def _rank(slices: Sequence[SliceRecord]) -> tuple[bool, int, float]:
     known = [one.thickness for one in slices if one.thickness is not None]
     return all(one.plane is None for one in slices), -_count(slices), min(known, default=math.inf)
+
+
+def _divide(slices: Sequence[SliceRecord]) -> tuple[list[SliceRecord], Counter[str]]:
+    """Returns the slices that may be of a chosen series, and the numbers of others by their reason."""
+    suitable, reasons = list[SliceRecord](), Counter[str]()
+    for one in slices:
+        if reason := _unsuitable(one):
+            reasons[reason] += one.frames
+        else:
+            suitable.append(one)
+    return suitable, reasons
 
 
 def _unsuitable(one: SliceRecord) -> str | None:

@@ -1,13 +1,14 @@
 """Files to groups: the slices of each series, study, patient or folder."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from ctonnx.errors import CtonnxError
-from ctonnx.prediction.series.choice import LeftOut, choose_series, matches_filter
+from ctonnx.prediction.series.choice import LeftOut, choose_series, choose_slices, matches_filter
 from ctonnx.prediction.series.ordering import Ordered, in_order
 from ctonnx.prediction.series.slices import SliceReader, SliceRecord
 from ctonnx.system.text import counted
@@ -30,9 +31,9 @@ class Group:
         folders: Folders of all its files, in the order of the files.
         files: Slices to predict, in the order of the files; none if it has no suitable series.
         left_out: Slices that are not predicted, with their reasons.
-        taken: The series that was chosen of a study or patient, and why; empty for others.
+        taken: The series that was chosen of a study or patient, or by a filter alone, and why; empty for others.
         failed: Number of files that belong to no group.
-        error: Reason why nothing of the group can be predicted; else None.
+        error: Reason why nothing of the group can be predicted; None of a series whose slices are all left out.
     """
 
     by: GroupBy
@@ -78,6 +79,8 @@ def group_files(
 ) -> Grouping:
     """Groups files; of a study or patient, one series is chosen.
 
+    Of a series, slices that are not a CT's, localizers and slices of another plane are left out; if these are all its
+    slices, it is a group without files and without an error. A series that matches the filter is taken as it is then.
     Folders are those that contain a file directly, and their headers are not read yet. By series, study or patient, the
     files without one, such as those that are not DICOM, become a group with an error for each of their folders.
 
@@ -88,7 +91,8 @@ def group_files(
         series_filter: Text that a series must match, see `choice.matches_filter`; not for folders.
 
     Raises:
-        CtonnxError: If no file belongs to a group, or no group has a series that matches the filter.
+        CtonnxError: If no file belongs to a group, no group has a series that matches the filter, or no series has a
+            suitable slice.
     """
     if by == "folder":
         folders: dict[str, list[SliceRecord]] = {}
@@ -120,16 +124,26 @@ def group_files(
             f"expected series whose kernel or folder matches '{series_filter}', found none; their kernels "
             f"are: {', '.join(kernels) or 'unknown'}"
         )
+    if by == "series" and not any(group.files for group in groups):
+        counts = Counter[str]()
+        for left in (left for group in groups for left in group.left_out):
+            counts[left.kind] += left.slices
+        found_ones = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        raise CtonnxError(
+            f"expected axial CT slices for --by series, found none ({found_ones}); --series-filter selects other "
+            "series, and --by folder takes all files"
+        )
     return Grouping(groups, tuple(left_out))
 
 
 def _group(by: GroupBy, name: str, slices: Sequence[SliceRecord], series_filter: str | None) -> Group:
     folders = tuple(dict.fromkeys(_folder(one.file) for one in slices))
     if by == "series":
-        return Group(by=by, name=name, folders=folders, files=tuple(slices))
-    choice = choose_series(slices, series_filter=series_filter)
+        choice = choose_slices(slices, is_requested=series_filter is not None)
+    else:
+        choice = choose_series(slices, series_filter=series_filter)
     error = None
-    if not choice.slices:
+    if by != "series" and not choice.slices:
         error = f"no axial CT series: {', '.join(f'{left.slices} {left.reason}' for left in choice.left_out)}"
     return Group(
         by=by,

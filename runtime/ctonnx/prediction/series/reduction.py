@@ -196,12 +196,15 @@ class GroupPrediction:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupFailure:
-    """Result for a group without any predicted slice; its attributes are those of a `GroupPrediction`."""
+    """Result for a group without any predicted slice; its attributes are those of a `GroupPrediction`.
+
+    The error is None if all slices of a series were left out, which is no failure.
+    """
 
     by: GroupBy
     name: str | None
     folders: tuple[str, ...]
-    error: str
+    error: str | None
     failed: int = 0
     failures: tuple[Failure, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
@@ -290,7 +293,7 @@ class Reduction:
                 by=group.by,
                 name=group.name,
                 folders=group.folders,
-                error=group.error or _failed_text(self._failed, self._failures),
+                error=group.error or (_failed_text(self._failed, self._failures) if self._failed else None),
                 failed=group.failed + self._failed,
                 failures=tuple(self._failures),
                 left_out=group.left_out,

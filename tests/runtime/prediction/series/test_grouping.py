@@ -100,6 +100,45 @@ def test_study_without_an_axial_series_has_an_error() -> None:
     assert (group.files, group.error) == ((), "no axial CT series: 2 localizer")
 
 
+def mixed(file: str) -> SliceRecord:
+    """A localizer in an axial series, a coronal series, and a series of another modality."""
+    name = {"1": "a", "2": "a", "3": "b", "4": "c"}[file]
+    changes: dict[str, dict[str, object]] = {"1": {"is_localizer": True}, "3": {"plane": "coronal"}, "4": {"modality": "MR"}}
+    return dicom(file, "A", "a", name, **changes.get(file, {}))
+
+
+def test_slices_that_are_not_axial_are_left_out_of_a_series() -> None:
+    groups = group_files(list("1234"), "series", mixed).groups
+    assert [(group.name, [one.file for one in group.files], group.left_out, group.error) for group in groups] == [
+        ("a", ["2"], (LeftOut("localizer", 1),), None),
+        ("b", [], (LeftOut("coronal", 1),), None),
+        ("c", [], (LeftOut("not a CT", 1),), None),
+    ]
+    assert [group.taken for group in groups] == ["", "", ""]
+
+
+def test_filter_selects_a_series_of_any_plane_but_no_localizer_in_an_axial_one() -> None:
+    def in_folders(file: str) -> SliceRecord:
+        return mixed(file[-1])._replace(file=file)
+
+    def selected(text: str) -> list[tuple[list[str], str]]:
+        groups = group_files(["ax/1", "ax/2", "cor/3", "mr/4"], "series", in_folders, series_filter=text).groups
+        return [([one.file for one in group.files], group.taken) for group in groups]
+
+    assert selected("cor") == [(["cor/3"], "1 slice, coronal: selected by the filter")]
+    assert selected("ax") == [(["ax/2"], "")]
+
+
+def test_no_axial_slice_at_all_is_an_error() -> None:
+    message = (
+        "expected axial CT slices for --by series, found none (1 coronal, 1 not a CT); --series-filter selects other "
+        "series, and --by folder takes all files"
+    )
+    with pytest.raises(CtonnxError) as caught:
+        group_files(["3", "4"], "series", mixed)
+    assert str(caught.value) == message
+
+
 def test_filter_drops_whole_series() -> None:
     grouping = group_files(list(RECORDS), "series", read, series_filter="b60")
     assert [group.name for group in grouping.groups] == ["a2"]
