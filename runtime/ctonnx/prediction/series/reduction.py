@@ -198,7 +198,7 @@ class GroupPrediction:
 class GroupFailure:
     """Result for a group without any predicted slice; its attributes are those of a `GroupPrediction`.
 
-    The error is None if all slices of a series were left out, which is no failure.
+    The error is None if all slices of a series were left out, and nothing failed.
     """
 
     by: GroupBy

@@ -103,8 +103,8 @@ def test_study_without_an_axial_series_has_an_error() -> None:
 def mixed(file: str) -> SliceRecord:
     """A localizer in an axial series, a coronal series, and a series of another modality."""
     name = {"1": "a", "2": "a", "3": "b", "4": "c"}[file]
-    changes: dict[str, dict[str, object]] = {"1": {"is_localizer": True}, "3": {"plane": "coronal"}, "4": {"modality": "MR"}}
-    return dicom(file, "A", "a", name, **changes.get(file, {}))
+    plane = "coronal" if file == "3" else "axial"
+    return dicom(file, "A", "a", name, is_localizer=file == "1", plane=plane, modality="MR" if file == "4" else "")
 
 
 def test_slices_that_are_not_axial_are_left_out_of_a_series() -> None:
