@@ -9,23 +9,34 @@ Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part05/chapter
 """
 
 import io
+import struct
 import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from functools import lru_cache
+from typing import Any, BinaryIO, TypeAlias
 
 from pydicom import uid
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.filereader import read_dataset, read_preamble
 
 from ctonnx.errors import ImageError
 from ctonnx.images.dicom.header import Fault
 
-__all__ = ["NO_LENGTH", "DataSet", "PixelElement", "read_data_set"]
+__all__ = ["NO_LENGTH", "DataSet", "PixelElement", "PlainValue", "read_data_set", "read_plain_values"]
 
 NO_LENGTH = 0xFFFFFFFF
 """Length of an element that ends with a delimiter."""
 
+PlainValue: TypeAlias = str | float | list[str] | list[float]
+"""Value of an element: text, or numbers for a type of numbers; a list if it has several."""
+
+_PLAIN_BYTES = 1 << 14  # of a file, in which plain values are looked for
+_SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())  # lengths of 16 bits
+_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_NUMBERS = {"DS": float, "IS": int}
+_ASCII = frozenset({"", "ISO_IR 100", "ISO_IR 192"})  # character sets whose first 128 characters are ASCII
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD  # tags
 _MOST_INFLATED = 1 << 29  # bytes of a deflated data set
 _LAST = 0xFFFFFFFF  # tag
 _KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
@@ -109,6 +120,96 @@ def read_data_set(file: BinaryIO, size: int, name: str, *, only: Collection[str]
     plain = uid.ImplicitVRLittleEndian if implicit and little else explicit
     pixels = None if only else _pixels(file, little=little)
     return DataSet(file, size, header, meta, pixels, label, plain)
+
+
+def read_plain_values(file: BinaryIO, keywords: Collection[str]) -> dict[str, PlainValue] | None:
+    """Returns the values of elements if the file is as most are, without pydicom, which takes several times as long.
+
+    Most files have a preamble, elements that name their types, in little-endian byte order, and within their first 16
+    KiB the values asked for: ASCII text of the types in the dictionary. An element that is absent has no value, and an
+    empty one has an empty text.
+
+    Args:
+        file: Open file; its position is changed.
+        keywords: Keywords of elements with text or with numbers as text.
+
+    Returns:
+        The values by keyword, as pydicom reads them; None if anything is unusual, so that `read_data_set` must decide.
+    """
+    file.seek(0)
+    head = file.read(_PLAIN_BYTES)
+    wanted = _wanted(tuple(keywords))
+    last, tag, place = max(wanted), 0, 132
+    found: dict[str, PlainValue] = {}
+    if head[128:132] != b"DICM":
+        return None
+    try:
+        while True:
+            before = tag
+            tag, vr, begin, place = _element(head, place)
+            if tag <= before or (before >> 16 <= 2 < tag >> 16 and tag >> 16 not in _FIRST_GROUPS):
+                return None  # another order of bytes, deflated, or damaged
+            if tag > last:
+                break
+            if (keyword_and_vr := wanted.get(tag)) is not None:
+                keyword, expected = keyword_and_vr
+                if vr != expected or place > len(head):
+                    return None
+                found[keyword] = _plain_value(head[begin:place], expected.decode())
+    except (struct.error, ValueError, RecursionError):
+        return None
+    return found if found.pop("SpecificCharacterSet", "") in _ASCII else None
+
+
+@lru_cache
+def _wanted(keywords: tuple[str, ...]) -> dict[int, tuple[str, bytes]]:
+    """Returns the keyword and type of each element to read, and the character set, by tag."""
+    tags = {keyword: tag_for_keyword(keyword) for keyword in (*keywords, "SpecificCharacterSet")}
+    return {tag: (keyword, dictionary_VR(tag).encode()) for keyword, tag in tags.items() if tag is not None}
+
+
+def _element(head: bytes, place: int) -> tuple[int, bytes, int, int]:
+    """Returns the tag and type of the element at a place, and the begin and end of its value."""
+    group, element, vr, length = struct.unpack_from("<HH2sH", head, place)
+    begin = place + 8
+    if vr in _LONG:
+        (length,) = struct.unpack_from("<I", head, begin)
+        begin += 4
+    elif vr not in _SHORT:
+        raise ValueError("expected a type")
+    if length != NO_LENGTH:
+        return group << 16 | element, vr, begin, begin + length
+    if vr != b"SQ":
+        raise ValueError("expected a length")
+    end = begin
+    while True:
+        group_of_item, element_of_item, length = struct.unpack_from("<HHI", head, end)
+        end += 8
+        kind = group_of_item << 16 | element_of_item
+        if kind == _SEQUENCE_END:
+            return group << 16 | element, vr, begin, end
+        if kind != _ITEM:
+            raise ValueError("expected an item")
+        end = _after_item(head, end) if length == NO_LENGTH else end + length
+
+
+def _after_item(head: bytes, place: int) -> int:
+    """Returns the place after an item without a length, whose first element is at a place."""
+    while True:
+        group, element = struct.unpack_from("<HH", head, place)
+        if group << 16 | element == _ITEM_END:
+            return place + 8
+        *_, place = _element(head, place)
+
+
+def _plain_value(value: bytes, vr: str) -> PlainValue:
+    """Returns a value as pydicom reads it; raises ValueError unless it is ASCII text, and a number where needed."""
+    text = value.decode("ascii").rstrip(" \0")
+    if not text.isprintable():
+        raise ValueError("expected text")
+    read = _NUMBERS.get(vr)
+    terms: list[Any] = [term.rstrip(" ") if read is None else read(term) for term in text.split("\\")] if text else [""]
+    return terms[0] if len(terms) == 1 else terms
 
 
 def _pixels(file: BinaryIO, *, little: bool) -> PixelElement | None:

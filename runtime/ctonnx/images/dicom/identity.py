@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from ctonnx.errors import ImageError
-from ctonnx.images.dicom.dataset import read_data_set
+from ctonnx.images.dicom.dataset import read_data_set, read_plain_values
 from ctonnx.images.dicom.header import text_of
 from ctonnx.images.dicom.hounsfield import modality_of
 from ctonnx.images.dicom.redaction import redacting
@@ -32,12 +32,13 @@ _Value = TypeVar("_Value")
 
 _DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 _SHARED = "SharedFunctionalGroupsSequence"
-_READ = (
-    *("SpecificCharacterSet", "ImageType", *_DATES, "Modality", "Manufacturer"),
-    *("PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "SliceThickness", "ConvolutionKernel"),
-    *("StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient"),
-    *("NumberOfFrames", "PixelSpacing", _SHARED),
+_OF_FRAMES = ("ImageOrientationPatient", "PixelSpacing", "SliceThickness")  # an enhanced image may have them in _SHARED
+_PLAIN = (
+    *("ImageType", *_DATES, "Modality", "Manufacturer", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
+    *("ConvolutionKernel", "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber", "ImagePositionPatient"),
+    *("NumberOfFrames", *_OF_FRAMES),
 )
+_READ = ("SpecificCharacterSet", *_PLAIN, _SHARED)
 # Only these leave the module: a damaged file can have any text as its modality.
 _MODALITIES = frozenset(
     [
@@ -124,6 +125,9 @@ def read_identity(file: Path, pseudonym: Callable[[str, str], str]) -> Identity 
     with suppress(ImageError), open_source(file) as (opened, size, _):
         if not is_dicom(opened, name):
             return None
+        plain = read_plain_values(opened, _PLAIN)
+        if plain is not None and all(plain.get(keyword, "") != "" for keyword in _OF_FRAMES):
+            return _identity(plain, pseudonym)
         try:
             header = redacting(name, lambda: read_data_set(opened, size, name, only=_READ).header, lambda: "")
             return redacting(name, lambda: _identity(header, pseudonym), lambda: "")

@@ -59,12 +59,16 @@ def slice_reader(pseudonyms: Pseudonyms, *, needs_dicom: bool) -> SliceReader:
         pseudonyms: Pseudonyms of patients, studies and series.
         needs_dicom: Whether the function raises `CtonnxError` for a DICOM file if pydicom is missing.
     """
+    is_imported = False
 
     def read(file: str) -> SliceRecord:
-        if not _is_dicom_file(file):
+        nonlocal is_imported
+        if not is_imported and not _is_dicom_file(file):
             return SliceRecord(file)
         try:
             from ctonnx.images.dicom.identity import read_identity
+
+            is_imported = True  # and opens each file once from now on
         except ImportError as error:
             if (error.name or "").partition(".")[0] != "pydicom":
                 raise
@@ -76,7 +80,7 @@ def slice_reader(pseudonyms: Pseudonyms, *, needs_dicom: bool) -> SliceReader:
             ) from error
         found = read_identity(Path(file), pseudonyms.of)
         if found is None:
-            return SliceRecord(file, is_dicom=True)
+            return SliceRecord(file)
         # Most slices of a series have these texts in common: they are kept once.
         patient, study, series = (sys.intern(text) for text in (found.patient, found.study, found.series))
         return SliceRecord(

@@ -16,7 +16,7 @@ uid = pydicom.uid
 
 from tests.runtime.images.dicom.dicom_files import HU, LUNG, encoded, error_of, grey_of, make  # noqa: E402 - it needs pydicom
 
-from ctonnx.images.dicom.dataset import read_data_set  # noqa: E402 - it needs pydicom
+from ctonnx.images.dicom.dataset import read_data_set, read_plain_values  # noqa: E402 - it needs pydicom
 
 PLAIN = [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian]
 COMPRESSED = [uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.RLELossless]
@@ -147,3 +147,58 @@ def test_sequences_of_a_mislabelled_file_are_read() -> None:
         data = encoded(make(stored, syntax=syntax, **lut))
         body = data[144 + int.from_bytes(data[140:144], "little") :]
         assert load(parts(label)[0] + body).image.tobytes() == load(data).image.tobytes()
+
+
+KEYWORDS = ("ImageType", "Modality", "PatientID", "InstanceNumber", "PixelSpacing", "SliceThickness")
+VALUES: dict[str, Any] = {
+    "ImageType": ["ORIGINAL", "PRIMARY"],
+    "PatientID": "47 11",
+    "InstanceNumber": 7,
+    "PixelSpacing": [0.5, 0.625],
+    "SliceThickness": "",
+}
+PLAIN_VALUES = {**VALUES, "Modality": "CT"}
+
+
+def sequence(depth: int) -> Any:
+    """Returns a sequence of sequences; every second one has no length, as some devices write them."""
+    item = pydicom.Dataset()
+    item.ReferencedSOPInstanceUID = "1.2"
+    if depth:
+        item.ReferencedImageSequence = sequence(depth - 1)
+        item["ReferencedImageSequence"].is_undefined_length = bool(depth % 2)
+    item.is_undefined_length_sequence_item = depth % 3 > 0
+    return pydicom.Sequence([item, item])
+
+
+@pytest.mark.parametrize("has_length", [True, False])
+def test_plain_values_are_those_of_pydicom_after_any_sequence(has_length: bool) -> None:
+    data = make(**VALUES, ReferencedImageSequence=sequence(3))
+    data["ReferencedImageSequence"].is_undefined_length = not has_length
+    assert read_plain_values(io.BytesIO(encoded(data)), KEYWORDS) == PLAIN_VALUES
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"SpecificCharacterSet": "ISO_IR 13"},
+        {"SpecificCharacterSet": "ISO_IR 192", "PatientID": "Jürgen"},
+        {"PatientID": "4\t7"},
+        {"PatientComments": "x" * 9, "ReferencedImageSequence": pydicom.Sequence([pydicom.Dataset()] * 3000)},
+    ],
+)
+def test_unusual_file_has_no_plain_values(changes: dict[str, Any]) -> None:
+    assert read_plain_values(io.BytesIO(encoded(make(**{**VALUES, **changes}))), KEYWORDS) is None
+
+
+@pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian])
+def test_other_encoding_has_no_plain_values(syntax: str) -> None:
+    assert read_plain_values(io.BytesIO(b"".join(parts(syntax, **VALUES))), KEYWORDS) is None
+
+
+def test_file_without_preamble_or_with_damage_has_no_plain_values() -> None:
+    data = encoded(make(**VALUES))
+    assert read_plain_values(io.BytesIO(data[132:]), KEYWORDS) is None
+    assert read_plain_values(io.BytesIO(data[: data.index(b"ORIGINAL") + 4]), KEYWORDS) is None
+    assert read_plain_values(io.BytesIO(data.replace(b"IS\x02\x007 ", b"IS\x02\x007x")), KEYWORDS) is None
+    assert read_plain_values(io.BytesIO(data.replace(b"IS\x02\x007 ", b"LO\x02\x007 ")), KEYWORDS) is None

@@ -12,6 +12,7 @@ uid = pydicom.uid
 
 from tests.runtime.images.dicom.dicom_files import HU, encoded, make  # noqa: E402 - it needs pydicom
 
+from ctonnx.images.dicom import identity as module  # noqa: E402 - it needs pydicom
 from ctonnx.images.dicom.identity import Identity, read_identity  # noqa: E402 - it needs pydicom
 
 AXIAL = [1, 0, 0, 0, 1, 0]
@@ -68,6 +69,34 @@ def test_header_gives_patient_place_and_scanner(tmp_path: Path, syntax: str) -> 
         modality="CT",
         spacing=(0.7, 0.6),
     )
+
+
+def both_ways(file: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Identity | None, Identity | None]:
+    """Returns the identity as it is read, and as pydicom reads it."""
+    found = read_identity(file, name)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "read_plain_values", lambda *arguments: None)
+        return found, read_identity(file, name)
+
+
+def test_usual_file_is_read_without_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.dcm").write_bytes(encoded(make(**COMPLETE)))
+    found, by_pydicom = both_ways(tmp_path / "a.dcm", monkeypatch)
+    assert found == by_pydicom
+    monkeypatch.setattr(module, "read_data_set", lambda *arguments, **options: pytest.fail("read by pydicom"))
+    assert read_identity(tmp_path / "a.dcm", name) == found
+
+
+def test_damaged_header_is_read_as_by_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = encoded(make(**COMPLETE))
+    draw, end = np.random.default_rng(4), whole.index(b"\xe0\x7f\x10\x00")
+    for _ in range(150):
+        data, place = bytearray(whole), int(draw.integers(132, end))
+        cut, added = draw.choice((0, 0, 1, 2)), int(draw.choice((1, 1, 2)))
+        data[place : place + cut] = draw.bytes(1) * added
+        (tmp_path / "a.dcm").write_bytes(data)
+        found, by_pydicom = both_ways(tmp_path / "a.dcm", monkeypatch)
+        assert found == by_pydicom
 
 
 def test_other_files_are_no_dicom_files(tmp_path: Path) -> None:
