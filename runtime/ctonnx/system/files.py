@@ -19,8 +19,10 @@ __all__ = ["atomic_file", "atomic_folder", "json_text", "made_folders", "sha256_
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
     """Yields a temporary path next to `path`, and renames it to `path` when the block ends without an error.
+
+    `mode` has the permissions of the file from its first moment on, without those that the umask removes.
 
     An error or Ctrl-C inside the block removes the temporary file and keeps the previous file. If `path` is a link, its
     target is replaced.
@@ -31,7 +33,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     target = _file_behind(path)
     with temporary_name(target) as temporary, _naming(path, temporary):
-        temporary.touch(exist_ok=False)
+        temporary.touch(mode, exist_ok=False)
         try:
             yield temporary
             _sync(temporary)

@@ -1,5 +1,6 @@
 """Pseudonyms of patients, studies and series: the same for the same identifier, and meaningless without the key."""
 
+import errno
 import hashlib
 import hmac
 import os
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from ctonnx.errors import DataError
 from ctonnx.system.file_reading import reason_of
+from ctonnx.system.files import atomic_file
 
 __all__ = ["Pseudonyms"]
 
@@ -47,9 +49,15 @@ class Pseudonyms:
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:_LETTERS]
 
     def save(self, file: Path) -> None:
-        """Writes the key to a new file that only its owner can read."""
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            out.write(self._key)
+        """Writes the key to a new file, completely or not at all, that only its owner can read at any moment.
+
+        Raises:
+            FileExistsError: If the file exists: another key would make the pseudonyms of a run unknown.
+        """
+        if os.path.lexists(file):
+            raise FileExistsError(errno.EEXIST, "expected no key yet, found one", str(file))
+        with atomic_file(file, mode=0o600) as temporary:
+            temporary.write_bytes(self._key)
 
     @classmethod
     def load(cls, file: Path) -> "Pseudonyms":

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import os
 import stat
 from pathlib import Path
 
@@ -35,8 +36,9 @@ def test_the_key_is_kept_in_a_file_for_its_owner_alone(tmp_path: Path) -> None:
     names.save(file)
     assert Pseudonyms.load(file).of("patient", "7") == names.of("patient", "7")
     assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError, match="expected no key yet, found one"):
         names.save(file)
+    assert [path.name for path in tmp_path.iterdir()] == ["patients.key"]
     file.write_bytes(b"short")
     with pytest.raises(DataError, match="found 5; restore the file"):
         Pseudonyms.load(file)
@@ -44,3 +46,23 @@ def test_the_key_is_kept_in_a_file_for_its_owner_alone(tmp_path: Path) -> None:
         Pseudonyms.load(tmp_path / "missing.key")
     with pytest.raises(ValueError, match="found 3"):
         Pseudonyms(b"abc")
+
+
+def test_an_interrupted_save_leaves_no_part_of_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    def full(number: int) -> None:
+        modes.append(stat.S_IMODE(os.fstat(number).st_mode))
+        raise OSError("no space left")
+
+    before = os.umask(0)
+    try:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="no space left"):
+            Pseudonyms().save(tmp_path / "patients.key")
+        assert (modes, list(tmp_path.iterdir())) == ([0o600], [])
+        monkeypatch.undo()
+        Pseudonyms().save(tmp_path / "patients.key")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "patients.key").stat().st_mode) == 0o600
