@@ -51,9 +51,9 @@ def predict_by(
 
     Raises:
         click.UsageError: If the model has no operating point.
-        CtonnxError: If no file belongs to a group.
+        CtonnxError: If no file belongs to a group, or the folder of the pictures has some of an earlier run.
     """
-    from ctonnx.prediction.output.group_batch import predict_group_files
+    from ctonnx.prediction.output.group_batch import check_no_pictures, predict_group_files
     from ctonnx.prediction.series.grouping import group_files, unique
     from ctonnx.prediction.series.pseudonyms import Pseudonyms
     from ctonnx.prediction.series.reduction import GroupRule
@@ -65,6 +65,8 @@ def predict_by(
             f"expected a model with an operating point for --by, found none in '{predictor.path}'; train it on images "
             "of suspicious and other classes"
         )
+    if heatmaps is not None:
+        check_no_pictures(heatmaps, by)
     files = unique(files)
     read = slice_reader(Pseudonyms(), needs_dicom=by != "folder")
     with progress(len(files), shown=by != "folder", label="reading headers", unit="files") as step:

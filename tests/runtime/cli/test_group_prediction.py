@@ -171,7 +171,7 @@ def test_nothing_that_is_written_names_a_patient(disc: Path, model: Path) -> Non
     texts = []
     for by in ("patient", "study", "series", "folder"):
         for ending in ("csv", "jsonl"):
-            words = ("--by", by, "--heatmaps", f"maps-{by}", "--output", f"{by}.{ending}")
+            words = ("--by", by, "--heatmaps", f"maps-{by}/{ending}", "--output", f"{by}.{ending}")
             result = predict(disc, "-m", model, *words)
             texts += [result.stderr, Path(f"{by}.{ending}").read_text(encoding="utf-8")]
         texts += [predict(disc, "-m", model, "--by", by).stdout, *map(str, Path(f"maps-{by}").rglob("*"))]
@@ -194,6 +194,19 @@ def test_csv_file_and_pictures(disc: Path, model: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(Path("rows.csv").read_text(encoding="utf-8"))))
     assert [row["heatmap"] for row in rows] == [f"maps/patient-{row['group']}.heatmap.png" for row in rows]
     assert all(Path(row["heatmap"]).is_file() for row in rows)
+
+
+def test_folder_with_pictures_of_an_earlier_run_is_rejected(disc: Path, model: Path) -> None:
+    words = (disc, "-m", model, "--heatmaps", "maps", "--by")
+    assert predict(*words, "patient").exit_code == 0
+    found = predict(*words, "patient")
+    message = (
+        "expected a folder without pictures of an earlier --by patient for --heatmaps, found 2 pictures in 'maps', "
+        "whose pseudonyms match no row of this run; name another folder, or delete them"
+    )
+    assert (found.exit_code, found.stdout, message in found.stderr) == (2, "", True)
+    assert len(list(Path("maps").iterdir())) == 2
+    assert [predict(*words, by).exit_code for by in ("study", "folder", "folder")] == [0, 0, 0]
 
 
 def test_options_that_do_not_fit_are_rejected(disc: Path, model: Path, point_at: Any) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from PIL import Image
 
 from ctonnx.artifacts.decision.rule import DecisionName
 from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.errors import CtonnxError
 from ctonnx.images import load
 from ctonnx.images.preprocessing import DicomWindow
 from ctonnx.prediction.inputs import HEATMAP_ENDING
@@ -31,9 +33,9 @@ from ctonnx.prediction.series.slices import SliceReader
 from ctonnx.prediction.series.stream import predict_groups
 from ctonnx.system.files import atomic_file, made_folders
 from ctonnx.system.temporary_files import remove_leftovers
-from ctonnx.system.text import Log
+from ctonnx.system.text import Log, counted
 
-__all__ = ["GroupBatchResult", "predict_group_files"]
+__all__ = ["GroupBatchResult", "check_no_pictures", "predict_group_files"]
 
 _NO_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})  # no other picture can be written either
 
@@ -65,6 +67,26 @@ class GroupBatchResult:
     mixed: int = 0
     undrawn: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
+
+
+def check_no_pictures(folder: Path, by: GroupBy) -> None:
+    """Checks that a folder has no pictures of an earlier run whose names are pseudonyms.
+
+    Pseudonyms are new in each run: such a picture would neither be replaced nor match a row, and the same patient would
+    have two. Pictures of folders are named by these, and replaced.
+
+    Raises:
+        CtonnxError: If the folder has pictures of series, studies or patients, whichever `by` is.
+    """
+    if by == "folder" or not folder.is_dir():
+        return
+    name = re.compile(rf"{by}-[0-9a-f]{{16}}{re.escape(HEATMAP_ENDING)}")
+    if found := sum(name.fullmatch(one) is not None for one in os.listdir(folder)):
+        raise CtonnxError(
+            f"expected a folder without pictures of an earlier --by {by} for --heatmaps, found "
+            f"{counted(found, 'picture')} in '{folder}', whose pseudonyms match no row of this run; name another "
+            "folder, or delete them"
+        )
 
 
 def predict_group_files(
