@@ -15,7 +15,7 @@ from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import describe_basis, describe_reasons
 from ctonnx.artifacts.json_schema import number_at, part_at
 from ctonnx.artifacts.shortcuts import shortcut_caveats
-from ctonnx.artifacts.spec import VALIDATION_IMAGES, ModelSpec, fitted_on
+from ctonnx.artifacts.spec import VALIDATION_IMAGES, ModelSpec, fitted_on, patients_of
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
 
@@ -78,11 +78,14 @@ def operating_point_caveats(point: OperatingPoint | None) -> list[str]:
     return [] if point is None else [*_point_like_chance(point), *_of_point(point)]
 
 
-def patient_rule_caveats(rule: PatientRule | None) -> list[str]:
-    """Returns the caveats of a rule for patients, such as too few validation patients; an empty list for None."""
+def patient_rule_caveats(rule: PatientRule | None, images: str = VALIDATION_IMAGES) -> list[str]:
+    """Returns the caveats of a rule for patients, such as too few of them; an empty list for None.
+
+    `images` is the name of the images whose patients it was fitted on.
+    """
     if rule is None:
         return []
-    sets = [] if rule.prediction_sets is None else _of_sets(rule.prediction_sets, VALIDATION_IMAGES, of_patients=True)
+    sets = [] if rule.prediction_sets is None else _of_sets(rule.prediction_sets, patients_of(images), of_patients=True)
     return [*_of_point(rule.operating_point, of_patients=True), *sets]
 
 
@@ -185,7 +188,7 @@ def model_caveats(
         *([] if point is None else _of_point(point)),
         *prediction_set_caveats(sets, images),
         *novelty_caveats(novelty, images),
-        *patient_rule_caveats(rule),
+        *patient_rule_caveats(rule, images),
     ]
 
 
@@ -276,14 +279,16 @@ def _of_point(point: OperatingPoint, *, of_patients: bool = False) -> Iterator[s
 
 
 def _of_sets(sets: PredictionSets, images: str, *, of_patients: bool = False) -> Iterator[str]:
-    """Yields the caveats of prediction sets; `of_patients` is True for those of a rule for patients."""
+    """Yields the caveats of prediction sets; `of_patients` is True for those of a rule for patients.
+
+    `images` is the name of the images, or of the patients, that they were fitted on.
+    """
     title = "prediction sets of patients" if of_patients else "prediction sets"
     if short := sets.short_of_images:
         needed = images_to_promise(sets.coverage)
         enough = "no number promises it" if needed is None else f"{needed} or more of a class can promise it"
         few = ", ".join(f"'{name}' has {sets.independent[name]}" for name in short)
-        units = images if sets.patients is None else f"patients of the {images}"
-        units = "validation patients" if of_patients else units
+        units = images if of_patients or sets.patients is None else f"patients of the {images}"
         yield (
             f"too few {units} for {title} with a coverage of {exactly(sets.coverage)} ({enough}): {few}; how "
             "often the set has its class is not promised"

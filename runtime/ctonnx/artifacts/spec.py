@@ -28,6 +28,7 @@ __all__ = [
     "describe_history",
     "describe_leakage",
     "fitted_on",
+    "patients_of",
     "validate_outputs",
 ]
 
@@ -193,9 +194,19 @@ def fitted_on(history: Sequence[Mapping[str, Any]]) -> str:
     return f"scans of '{name}'" if isinstance(name, str) else "scans of a site"
 
 
+def patients_of(images: str) -> str:
+    """Returns the name of the patients of the images with the name from `fitted_on`.
+
+    >>> patients_of(fitted_on([])), patients_of("scans of 'site'")
+    ('validation patients', "patients of the scans of 'site'")
+    """
+    return "validation patients" if images == VALIDATION_IMAGES else f"patients of the {images}"
+
+
 def describe_history(spec: ModelSpec) -> list[str]:
     """Returns a sentence for each entry of `ModelSpec.history`, the oldest first: when, on what, and what changed."""
-    parts = {name: getattr(spec, name) for name in ("operating_point", "prediction_sets", "novelty", "brightness")}
+    fitted = ("operating_point", "prediction_sets", "novelty", "brightness", "patient_rule")
+    parts = {name: getattr(spec, name) for name in fitted}
     now = {"temperature": spec.temperature, **{name: part and asdict(part) for name, part in parts.items()}}
     states = [*(_part(entry, "earlier") for entry in spec.history), now]
     found = []
@@ -218,6 +229,7 @@ def describe_history(spec: ModelSpec) -> list[str]:
 _FITTED_NUMBERS = (
     ("temperature", "temperature"),
     ("operating point", "operating_point", "threshold"),
+    ("operating point of patients", "patient_rule", "operating_point", "threshold"),
     ("novelty threshold", "novelty", "threshold"),
     ("low end of the mean grey", "brightness", "low"),
     ("high end of the mean grey", "brightness", "high"),

@@ -113,7 +113,7 @@ def show_undrawn(undrawn: Iterable[tuple[str, str]]) -> None:
 
 
 def _summarize(files: int, by: "GroupBy", result: "GroupBatchResult", rule: "GroupRule", spec: "ModelSpec") -> None:
-    from ctonnx.artifacts.spec import fitted_on
+    from ctonnx.artifacts.spec import fitted_on, patients_of
 
     if result.left_out:
         parts = ", ".join(f"{count} {kind}" for kind, count in sorted(result.left_out.items()))
@@ -136,7 +136,9 @@ def _summarize(files: int, by: "GroupBy", result: "GroupBatchResult", rule: "Gro
     )
     threshold = exactly(rule.point.threshold, digits=6, form="f")  # as many digits as the scores in the rows
     patients = spec.patient_rule
-    fitted = f"{fitted_on(spec.history)}, as single slices" if patients is None else "validation patients"
+    fitted = (
+        f"{fitted_on(spec.history)}, as single slices" if patients is None else patients_of(fitted_on(spec.history))
+    )
     score = "of the most suspicious slice" if patients is None else f"of {patients.title}"
     click.echo(
         f"positive: {' + '.join(rule.point.positive)} at {threshold} or more, {score} ({rule.point.metrics_text} on "

@@ -10,13 +10,14 @@ from tests.train.grey_models import write_model, write_scans
 
 pytestmark = pytest.mark.usefixtures("folder")
 
+COUNTS = {"large cell": 15, "normal": 25, "tumor": 15}
 QUICK = ("--replicates", "20")
 
 
 @pytest.fixture
 def model(folder: Path) -> str:
     write_model(folder / "export/model.fp32.onnx")
-    write_scans(folder / "site", {"large cell": 15, "normal": 25, "tumor": 15}, dimmed=0.6)
+    write_scans(folder / "site", COUNTS, dimmed=0.6)
     return "export/model.fp32.onnx"
 
 
@@ -44,6 +45,24 @@ def test_new_file_is_written_verified_and_inspected(model: str) -> None:
     summary = ctonnx("predict", "site", "--model", "new/model.fp32.onnx").stderr.splitlines()[-1]
     assert summary.endswith(" on the scans of 'site')")
     assert "validation images" not in summary
+
+
+def test_labels_file_names_classes_and_patients(model: str, folder: Path) -> None:
+    rows = [f"{name}/{n}.png,{name},P{name}{n // 2}" for name, count in COUNTS.items() for n in range(count)]
+    (folder / "site/labels.csv").write_text("path,label,patient\n" + "\n".join(rows), encoding="utf-8")
+    words = ("recalibrate", model, "--labels", "site/labels.csv", "-o", "new/model.fp32.onnx", *QUICK)
+    result = ctonnx(*words)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines()[0] == "patients: 29 from the labels file (of 55 images)"
+    assert re.search(r"^sensitivity of patients +- +[01]\.\d.* 16$", result.stdout, re.MULTILINE)
+    assert "(groups kept together)" in result.stdout
+    shown = ctonnx("inspect", "new/model.fp32.onnx").stdout
+    assert re.search(r"^patient_rule .* on the 29 patients of the scans of 'site', on which it", shown, re.MULTILINE)
+    assert outcome(ctonnx(*words[:4], "-o", "other/model.fp32.onnx", "--group-regex", "P")) == failed(
+        "expected patients from one source, found the column 'patient' in 'site/labels.csv' and --group-regex; leave "
+        "out --group-regex, or remove the column"
+    )
+    assert "expected DATA or --labels CSV" in ctonnx("recalibrate", model, "-o", "x.onnx").stderr
 
 
 def test_json_has_both_columns(model: str) -> None:

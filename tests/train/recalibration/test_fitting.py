@@ -10,8 +10,10 @@ from tests.train.grey_models import POINT, SPEC
 
 from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
+from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.errors import DataError
 from ctonnx.prediction.cautions import Impression
+from ctonnx_train.evaluation.patients.aggregation import Aggregation
 from ctonnx_train.recalibration.fitting import (
     Judged,
     Targets,
@@ -154,6 +156,37 @@ def test_targets_are_the_models_unless_given() -> None:
     without = targets_of(replace(SPEC, operating_point=None), sensitivity=None, coverage=None, quantile=None)
     assert (without.positive, without.sensitivity) == (("large cell", "tumor"), 0.95)
     assert values_of(SPEC).operating_point == POINT
+    rule = PatientRule(aggregate="top-k", k=5, operating_point=POINT, patients=9)
+    of_patients = targets_of(replace(SPEC, patient_rule=rule), sensitivity=None, coverage=None, quantile=None)
+    assert of_patients.aggregation == Aggregation("top-k", 5)
+
+
+def test_rule_for_patients_is_fitted_where_they_are_known(site: Site) -> None:
+    """Patients of four slices: a finding in one of them, which the most suspicious slice shows."""
+    labels = np.where(np.arange(400) % 8 == 1, 2, 1)
+    rng = np.random.default_rng(2)
+    logits = (rng.normal(0, 1, (400, 3)) + 4 * np.eye(3)[labels]).astype(np.float32)
+    scans = site(400, labels=labels, logits=logits, groups=np.arange(400) // 4, is_grouped=True)
+    rule = fit(scans).patient_rule
+    assert rule is not None
+    assert (rule.patients, rule.operating_point.positive_images, rule.operating_point.negative_images) == (100, 50, 50)
+    assert rule.aggregate == "max"  # the mean of four slices is mostly that of normal ones
+    kept = fit(scans, replace(TARGETS, aggregation=Aggregation("top-k", 2))).patient_rule
+    assert kept is not None
+    assert (kept.aggregate, kept.k) == ("top-k", 2)
+    found = cross_validate(scans, TARGETS, EARLIER)
+    assert found.patient_called is not None
+    by_patient = found.patient_called.reshape(100, 4)
+    assert (by_patient == by_patient[:, :1]).all()
+    assert by_patient[::2, 0].mean() >= 0.9
+    assert judge(scans, np.arange(400), EARLIER).patient_called is None
+
+
+def test_no_rule_without_patients_or_without_both_kinds(site: Site) -> None:
+    assert fit(site()).patient_rule is None
+    alike = site(300, labels=np.arange(300) % 3, groups=np.arange(300) // 3, is_grouped=True)
+    assert fit(alike).patient_rule is None  # each patient has a finding
+    assert cross_validate(alike, TARGETS, EARLIER).patient_called is None
 
 
 def test_model_without_a_side_is_rejected() -> None:

@@ -13,8 +13,9 @@ from tests.train.grey_models import CLASSES, POINT, write_model, write_scans
 from ctonnx.artifacts.caveats import caveats_of
 from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
+from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY, read_metadata
-from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.artifacts.spec import ModelSpec, describe_history
 from ctonnx.errors import DataError
 from ctonnx.prediction.verification import verify
 from ctonnx_train.data.splits import Split
@@ -22,6 +23,7 @@ from ctonnx_train.evaluation.evaluate import evaluate_model
 from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
 from ctonnx_train.evaluation.external.external import evaluate_external
 from ctonnx_train.recalibration.recalibrate import recalibrate_model
+from ctonnx_train.recalibration.report import as_text
 
 COUNTS = {"large cell": 30, "normal": 60, "tumor": 30}
 
@@ -150,6 +152,60 @@ def test_validation_images_make_the_first_column_optimistic(
     assert caveats[-2] == (
         "1 scan is one of the validation images that chose the model and its earlier values: the column 'before' is "
         "optimistic"
+    )
+
+
+def write_labels(site: Path) -> Path:
+    """Writes a labels file with the patients of the scans, each with three of a class."""
+    rows = ["path,label,patient"]
+    for name, count in COUNTS.items():
+        rows += [f"{name}/{number}.png,{name},SECRET {name}{number // 3}" for number in range(count)]
+    labels = site / "labels.csv"
+    labels.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return labels
+
+
+def test_rule_for_patients_is_fitted_again_where_they_are_known(tmp_path: Path, site: Path) -> None:
+    rule = PatientRule(aggregate="top-k", k=2, operating_point=POINT, patients=9)
+    model = write_model(tmp_path / "model.fp32.onnx", patient_rule=rule)
+    output, lines = tmp_path / "new/model.fp32.onnx", list[str]()
+    found = recalibrate(model, site, output, labels_file=write_labels(site), log=lines.append)
+    assert lines[0] == "patients: 40 from the labels file (of 120 images)"
+    assert (found["groups"], found["data"]["patients"]) == (40, {"origin": "labels file", "count": 40})
+    new = spec_of(output)
+    assert new.patient_rule is not None
+    assert (new.patient_rule.aggregate, new.patient_rule.k, new.patient_rule.patients) == ("top-k", 2, 40)
+    assert new.patient_rule.operating_point.threshold != POINT.threshold
+    assert new.operating_point is not None
+    assert new.operating_point.positive_patients == 20
+    assert found["before"]["patient_sensitivity"]["value"] < 0.9  # 40 % darker: some patients have no bright slice
+    assert found["after"]["patient_sensitivity"]["value"] >= 0.95
+    assert found["after"]["patient_sensitivity"]["images"] == found["after"]["patient_specificity"]["images"] == 20
+    assert found["after"]["sensitivity"]["effective_images"] == 20
+    (entry,) = new.history
+    assert entry["earlier"]["patient_rule"]["operating_point"]["threshold"] == POINT.threshold
+    assert "operating point of patients from 0.5 to" in describe_history(new)[0]
+    assert any("20 suspicious patients, too few to show a sensitivity" in caveat for caveat in found["caveats"])
+    assert not any("rule for patients" in caveat for caveat in found["caveats"])
+    assert "SECRET" not in json.dumps(found) + new.to_json() + "".join(lines)
+    assert "operating point of patients" in as_text(found)
+    assert "sensitivity of patients" in as_text(found)
+    by_path = recalibrate(model, site, tmp_path / "path/model.fp32.onnx", group_regex=r"(\w+/\d)\d?\.png")
+    assert by_path["data"]["patients"] == {"origin": "--group-regex", "count": 30}
+
+
+def test_rule_for_patients_is_dropped_where_they_are_unknown(tmp_path: Path, site: Path) -> None:
+    rule = PatientRule(aggregate="max", operating_point=POINT, patients=9)
+    found = recalibrate(
+        write_model(tmp_path / "model.fp32.onnx", patient_rule=rule), site, tmp_path / "new/model.fp32.onnx"
+    )
+    assert spec_of(tmp_path / "new/model.fp32.onnx").patient_rule is None
+    assert (found["groups"], found["data"]["patients"]) == (None, None)
+    assert "patient_sensitivity" not in found["after"]
+    (caveat,) = [caveat for caveat in found["caveats"] if "rule for patients" in caveat]
+    assert caveat == (
+        "the model's rule for patients was fitted with the earlier temperature: the new file has none, and decides "
+        "about single images only; name the patients of the scans with --labels or --group-regex"
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from tests.train.grey_models import POINT
 
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
-from ctonnx_train.recalibration.comparison import MEASURES
+from ctonnx_train.recalibration.comparison import MEASURES, PATIENT_MEASURES
 from ctonnx_train.recalibration.report import as_text
 
 SHARE = {"value": 0.5, "interval": [0.25, 0.75], "images": 40}
@@ -60,6 +60,10 @@ def test_values_and_measures_are_side_by_side() -> None:
     ]
     with_sides = {**document["values"], "prediction_sets": asdict(SETS) | {"positive": ["tumor"]}}
     assert "probability times that of its side, suspicious or not; a" in as_text({**document, "values": with_sides})
-    grouped = as_text({**document, "groups": 12, "golden": None})
+    patients = dict.fromkeys(PATIENT_MEASURES, SHARE | {"images": 12})
+    of_patients = {name: {**document[name], **patients} for name in ("before", "after")}
+    grouped = as_text({**document, **of_patients, "groups": 12, "golden": None})
+    assert "sensitivity of patients" not in as_text(document)
+    assert "sensitivity of patients 0.500 [0.250, 0.750] 0.500 [0.250, 0.750] 12" in " ".join(grouped.split())
     assert "cross-validated in 5 folds (groups kept together)" in grouped
     assert grouped.endswith("wrote new/model.onnx; without golden inputs, as the model has none")

@@ -96,6 +96,18 @@ def test_groups_are_those_of_the_paths(predictor: Predictor, model: EvaluatedMod
     assert len(np.unique(scans.groups)) == 24
 
 
+def test_scans_of_training_patients_are_left_out(predictor: Predictor, model: EvaluatedModel, folder: Path) -> None:
+    trained = replace(
+        model,
+        digests={"train": frozenset({"of another image"})},
+        data={"patients": {"origin": "--group-regex"}},
+        training_patients=frozenset({"3"}),
+    )
+    scans, lines = read(predictor, trained, folder, group_regex=r"/(\d+)\.png")
+    assert "left out: 3 scans that the model was trained on" in lines
+    assert scans.facts["patients"] == {"origin": "--group-regex", "count": 23}
+
+
 def test_split_can_be_chosen(predictor: Predictor, model: EvaluatedModel, tmp_path: Path) -> None:
     counts = {f"{split}/{name}": count for split in ("train", "test") for name, count in COUNTS.items()}
     data = write_scans(tmp_path / "split", counts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ctonnx.cli.options import FiniteRange, threads_option
-from ctonnx_train.cli.options import class_name_option, log
+from ctonnx_train.cli.options import class_name_option, dataset_folder, labels_option, log
 
 if TYPE_CHECKING:
     from ctonnx_train.recalibration.scans import ScanSplit
@@ -17,7 +17,7 @@ __all__ = ["recalibrate"]
 
 @click.command(context_settings={"show_default": True})
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--output",
     "-o",
@@ -52,8 +52,9 @@ __all__ = ["recalibrate"]
 @click.option(
     "--group-regex",
     metavar="REGEX",
-    help="Regular expression for a scan's group, such as the patient, in its path; a group is kept in one fold.",
+    help="Regular expression for a scan's patient in its path, if the labels file names none.",
 )
+@labels_option
 @class_name_option
 @click.option(
     "--replicates",
@@ -66,13 +67,14 @@ __all__ = ["recalibrate"]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the tables.")
 def recalibrate(
     model: Path,
-    data: Path,
+    data: Path | None,
     output: Path,
     split: "ScanSplit",
     sensitivity: float | None,
     coverage: float | None,
     quantile: float | None,
     group_regex: str | None,
+    labels: Path | None,
     class_names: dict[str, str],
     replicates: int,
     seed: int,
@@ -81,21 +83,26 @@ def recalibrate(
 ) -> None:
     """Fit a model's thresholds to a site's own labelled scans.
 
-    MODEL is an .onnx file or a run, DATA a folder with the model's classes, with the same layout as for train. Writes a
-    new file with the same network, whose temperature, operating point, prediction sets, novelty threshold and range of
-    brightness are fitted on DATA; the earlier values stay in its history. Takes 20 suspicious scans, 20 others, and 5
-    of each class, or more.
+    MODEL is an .onnx file or a run, DATA a folder with the model's classes, with the same layout as for train, or
+    --labels names the class of each scan. Writes a new file with the same network, whose temperature, operating point,
+    prediction sets, novelty threshold and range of brightness are fitted on DATA; the earlier values stay in its
+    history. Takes 20 suspicious scans, 20 others, and 5 of each class, or more.
     The table compares the model before and after on scans that chose neither, by cross-validation.
 
+    Patients come from the column patient of --labels, else from --group-regex, else from DICOM headers. If they are
+    known, each counts once, is kept in one fold, and the rule that decides about patients is fitted, too.
+
     \b
-    Example:
+    Examples:
       ctonnx recalibrate runs/lungs/export/model.int8.onnx our-scans --output recalibrated/model.int8.onnx
+      ctonnx recalibrate model.int8.onnx --labels export/labels.csv --output recalibrated/model.int8.onnx
     """
     from ctonnx.prediction.model_selection import find_model
     from ctonnx.system.temporary_files import remove_leftovers
     from ctonnx_train.recalibration.recalibrate import recalibrate_model
     from ctonnx_train.recalibration.report import as_text
 
+    data = dataset_folder(data, labels)
     path = find_model(model)
     remove_leftovers([output.parent], log)
     found = recalibrate_model(
@@ -105,6 +112,7 @@ def recalibrate(
         split=split,
         class_names=class_names,
         group_regex=group_regex,
+        labels_file=labels,
         sensitivity=sensitivity,
         coverage=coverage,
         quantile=quantile,

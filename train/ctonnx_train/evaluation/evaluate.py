@@ -285,7 +285,7 @@ def summarize(
         *operating_point_caveats(point),
         *prediction_set_caveats(sets, images),
         *novelty_caveats(novelty, images),
-        *patient_rule_caveats(rule),
+        *patient_rule_caveats(rule, images),
         *([missing] if missing else ()),
     ]
     return {

@@ -11,7 +11,7 @@ from ctonnx_train.evaluation.statistics.shares import Share, share_of
 from ctonnx_train.recalibration.fitting import Judged
 from ctonnx_train.recalibration.scans import SiteScans
 
-__all__ = ["MEASURES", "measure"]
+__all__ = ["MEASURES", "PATIENT_MEASURES", "measure"]
 
 MEASURES = {
     "nll": "negative log-likelihood",
@@ -25,11 +25,20 @@ MEASURES = {
 }
 """Measures, with their names for a table."""
 
+PATIENT_MEASURES = {
+    "patient_sensitivity": "sensitivity of patients",
+    "patient_specificity": "specificity of patients",
+}
+"""Further measures where the patients are known."""
+
 
 def measure(
     judged: Judged, scans: SiteScans, positive: Sequence[str], *, replicates: int, seed: int
 ) -> dict[str, Share]:
     """Returns the measures of judged scans: value, 95 % interval and number of scans, each None if undefined.
+
+    Where the patients are known, two measures count patients, as does their number of scans. A patient
+    with a suspicious scan is a suspicious one.
 
     The intervals of shares are Wilson's, of the effective number of scans if they are grouped; those of the others are
     percentiles of the bootstrap over the scans' groups.
@@ -48,6 +57,15 @@ def measure(
         return nothing if flags is None else share_of(flags[chosen], scans.groups[chosen] if scans.is_grouped else None)
 
     called, decisions = judged.called, judged.decisions
+    of_patients: dict[str, Share] = {}
+    if scans.is_grouped:
+        first, of_scan = np.unique(scans.groups, return_index=True, return_inverse=True)[1:]
+        has_finding = np.bincount(of_scan, is_positive) > 0
+        found = None if judged.patient_called is None else judged.patient_called[first]
+        of_patients = {
+            "patient_sensitivity": nothing if found is None else share_of(found[has_finding]),
+            "patient_specificity": nothing if found is None else share_of(~found[~has_finding]),
+        }
     return {
         "nll": {
             "value": round(float(losses.mean()), 6),
@@ -65,6 +83,7 @@ def measure(
         "referred": share(None if decisions is None else decisions == "refer"),
         "coverage": share(judged.covered),
         "novel": share(judged.flagged),
+        **of_patients,
     }
 
 

@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx.artifacts.spec import ModelSpec
@@ -20,7 +21,8 @@ from ctonnx_train.evaluation.fitting.calibration import fit_temperature
 from ctonnx_train.evaluation.fitting.novelty import fit_threshold
 from ctonnx_train.evaluation.fitting.prediction_sets import COVERAGE, fit_prediction_sets
 from ctonnx_train.evaluation.fitting.threshold import SENSITIVITY, fit_operating_point, positive_classes
-from ctonnx_train.evaluation.patients.aggregation import slice_weights
+from ctonnx_train.evaluation.patients.aggregation import Aggregation, aggregate, slice_weights
+from ctonnx_train.evaluation.patients.fitting import fit_patient_rule
 from ctonnx_train.recalibration.scans import FOLDS, SiteScans
 
 __all__ = [
@@ -44,6 +46,7 @@ class Values:
     prediction_sets: PredictionSets | None
     novelty: Novelty | None
     brightness: BrightnessRange | None
+    patient_rule: PatientRule | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns a JSON-ready dictionary."""
@@ -59,12 +62,14 @@ class Targets:
         sensitivity: Target sensitivity of the operating point.
         coverage: Coverage of the prediction sets.
         quantile: Share of the scans that the novelty threshold does not flag; None keeps the model's.
+        aggregation: Slices that a patient's score is the mean of; None chooses it by the scans.
     """
 
     positive: tuple[str, ...]
     sensitivity: float
     coverage: float
     quantile: float | None
+    aggregation: Aggregation | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,6 +82,8 @@ class Judged:
         decisions: Decision about each scan, [scans]; None without an operating point.
         covered: Whether each scan's own class is in its prediction set, [scans]; None without prediction sets.
         flagged: Whether each scan is flagged as novel, [scans]; None without a novelty threshold.
+        patient_called: Whether each scan's patient is called suspicious, [scans]; None without a rule for patients, or
+            if the patients are unknown.
     """
 
     probabilities: NDArray[np.float64]
@@ -84,6 +91,7 @@ class Judged:
     decisions: NDArray[np.str_] | None
     covered: NDArray[np.bool_] | None
     flagged: NDArray[np.bool_] | None
+    patient_called: NDArray[np.bool_] | None = None
 
 
 def values_of(spec: ModelSpec) -> Values:
@@ -94,6 +102,7 @@ def values_of(spec: ModelSpec) -> Values:
         prediction_sets=spec.prediction_sets,
         novelty=spec.novelty,
         brightness=spec.brightness,
+        patient_rule=spec.patient_rule,
     )
 
 
@@ -117,11 +126,12 @@ def targets_of(
         sensitivity=sensitivity or (point.target_sensitivity if point else None) or SENSITIVITY,
         coverage=coverage or (sets.coverage if sets else COVERAGE),
         quantile=quantile,
+        aggregation=Aggregation(rule.aggregate, rule.k) if (rule := spec.patient_rule) else None,
     )
 
 
 def fit_values(scans: SiteScans, rows: NDArray[np.integer[Any]], targets: Targets, earlier: Values) -> Values:
-    """Returns the values that fit the scans in `rows` best."""
+    """Returns the values that fit the scans in `rows` best; a rule for patients only if these are known."""
     labels = scans.labels[rows]
     groups = scans.groups[rows] if scans.is_grouped else None
     weights = None if groups is None else slice_weights(groups.astype(np.str_).tolist())
@@ -137,6 +147,7 @@ def fit_values(scans: SiteScans, rows: NDArray[np.integer[Any]], targets: Target
         ),
         novelty=_fit_novelty(scans.novelty, rows, targets.quantile, earlier.novelty, groups),
         brightness=brightness_of([scans.impressions[int(row)] for row in rows]),
+        patient_rule=None if groups is None else _fit_rule(probabilities, labels, groups, scans.classes, targets),
     )
 
 
@@ -159,6 +170,7 @@ def judge(scans: SiteScans, rows: NDArray[np.integer[Any]], values: Values) -> J
         decisions=decisions,
         covered=sets.sets(probabilities, scans.classes)[np.arange(len(rows)), labels] if sets else None,
         flagged=limit.flags(novelty) if limit and novelty is not None else None,
+        patient_called=_call_patients(scans, rows, probabilities, values.patient_rule),
     )
 
 
@@ -184,12 +196,54 @@ def cross_validate(scans: SiteScans, targets: Targets, earlier: Values, seed: in
         decisions=joined("decisions"),
         covered=joined("covered"),
         flagged=joined("flagged"),
+        patient_called=joined("patient_called"),
     )
 
 
 def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
     values: NDArray[np.float64] = softmax(logits.astype(np.float64) / temperature, axis=1)
     return values
+
+
+def _fit_rule(
+    probabilities: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    patients: NDArray[np.int64],
+    classes: tuple[str, ...],
+    targets: Targets,
+) -> PatientRule | None:
+    """Returns the rule for patients, or None if no operating point can be fitted: there is one kind of patients."""
+    how = targets.aggregation
+    return fit_patient_rule(
+        probabilities,
+        labels,
+        patients.astype(np.str_).tolist(),
+        classes,
+        targets.positive,
+        choice="auto" if how is None else how.aggregate,
+        k=None if how is None else how.k,
+        sensitivity=targets.sensitivity,
+        coverage=targets.coverage,
+    ).rule
+
+
+def _call_patients(
+    scans: SiteScans,
+    rows: NDArray[np.integer[Any]],
+    probabilities: NDArray[np.float64],
+    rule: PatientRule | None,
+) -> NDArray[np.bool_] | None:
+    """Returns for each scan in `rows` whether its patient is called suspicious; None if that is unknown."""
+    if rule is None or not scans.is_grouped:
+        return None
+    point = rule.operating_point
+    patients = scans.groups[rows].astype(np.str_).tolist()
+    how = Aggregation(rule.aggregate, rule.k)
+    found = aggregate(probabilities, scans.labels[rows], patients, scans.classes, point.positive, how)
+    called = np.empty(len(rows), bool)
+    for of_patient, is_called in zip(found.rows, point.calls(found.probabilities, scans.classes), strict=True):
+        called[of_patient] = is_called
+    return called
 
 
 def _fit_novelty(

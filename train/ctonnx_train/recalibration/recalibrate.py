@@ -11,6 +11,7 @@ import numpy as np
 from ctonnx.artifacts.caveats import (
     novelty_caveats,
     operating_point_caveats,
+    patient_rule_caveats,
     prediction_set_caveats,
     recalibration_caveats,
 )
@@ -53,6 +54,7 @@ def recalibrate_model(
     split: ScanSplit = "all",
     class_names: Mapping[str, str] | None = None,
     group_regex: str | None = None,
+    labels_file: Path | None = None,
     sensitivity: float | None = None,
     coverage: float | None = None,
     quantile: float | None = None,
@@ -72,7 +74,9 @@ def recalibrate_model(
         output: New `.onnx` file.
         split: Split to use; `all` uses all images.
         class_names: Canonical names for class folders, by the folder's name.
-        group_regex: Regular expression for groups of scans, such as patients, that are kept in one fold.
+        group_regex: Regular expression for the patients of the scans, in their paths; see `read_scans`. Where patients
+            are known, each counts once, is kept in one fold, and has a rule of its own.
+        labels_file: Labels file of the images in `data`, if it has one.
         sensitivity: Target sensitivity of the operating point; None keeps the model's.
         coverage: Coverage of the prediction sets; None keeps the model's.
         quantile: Share of the scans that the novelty threshold does not flag; None keeps the model's.
@@ -106,6 +110,7 @@ def recalibrate_model(
             split=split,
             class_names=class_names,
             group_regex=group_regex,
+            labels_file=labels_file,
             log=log,
         )
     rows = np.arange(len(scans))
@@ -155,7 +160,7 @@ def _new_spec(
         temperature=values.temperature,
         operating_point=values.operating_point,
         prediction_sets=values.prediction_sets,
-        patient_rule=None,  # it belongs to the earlier temperature
+        patient_rule=values.patient_rule,  # none if patients are unknown, as it belongs to a temperature
         novelty=values.novelty,
         brightness=values.brightness,
         metrics={split: kept for split, (kept, _) in divided.items()},
@@ -195,6 +200,7 @@ def _caveats(
         *operating_point_caveats(values.operating_point),
         *prediction_set_caveats(values.prediction_sets, fitted),
         *novelty_caveats(values.novelty, fitted),
+        *patient_rule_caveats(values.patient_rule, fitted),
     ]
     novel = before["novel"]
     if spec.novelty is not None and novel["value"] is not None:
@@ -228,10 +234,15 @@ def _caveats(
             f"{counted(count, 'scan')} {verb} of the validation images that chose the model and its earlier values: "
             "the column 'before' is optimistic"
         )
-    if spec.patient_rule is not None:
+    if values.patient_rule is None and scans.is_grouped:
+        found.append(
+            "no rule for patients: it needs patients with suspicious scans and without; the new file has none, and "
+            "decides about single images only"
+        )
+    elif values.patient_rule is None and spec.patient_rule is not None:
         found.append(
             "the model's rule for patients was fitted with the earlier temperature: the new file has none, and decides "
-            "about single images only"
+            "about single images only; name the patients of the scans with --labels or --group-regex"
         )
     if spec.novelty is None:
         found.append("the model has no novelty output, as exports of earlier releases: nothing flags unusual scans")

@@ -5,7 +5,7 @@ from typing import Any
 
 from ctonnx.system.text import aligned, counted
 from ctonnx_train.evaluation.statistics.shares import share_text
-from ctonnx_train.recalibration.comparison import MEASURES
+from ctonnx_train.recalibration.comparison import MEASURES, PATIENT_MEASURES
 
 __all__ = ["as_text"]
 
@@ -25,7 +25,8 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     before, after = document["before"], document["after"]
     rows = [["", "before", "after", "scans"]]
-    for name, label in MEASURES.items():
+    measures = MEASURES | (PATIENT_MEASURES if document["groups"] is not None else {})
+    for name, label in measures.items():
         texts = (share_text(found[name], up=name in _WORSE) for found in (before, after))
         rows.append([label, *texts, str(after[name]["images"])])
     yield from aligned(rows)
@@ -56,6 +57,10 @@ def _values(earlier: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[l
     for name in sets["lowest"] if sets else ():
         lowest = (_of((found["prediction_sets"] or {}).get("lowest"), name) for found in (earlier, values))
         yield [f"lowest conformity of {name}", *lowest]
+    rules = [found.get("patient_rule") for found in (earlier, values)]
+    if any(rules):
+        yield ["operating point of patients", *(_of(rule and rule["operating_point"], "threshold") for rule in rules)]
+        yield ["slices that count for a patient", *(_slices(rule) for rule in rules)]
     yield ["novelty threshold", *(_of(found["novelty"], "threshold") for found in (earlier, values))]
     for name in ("low", "high"):
         yield [f"mean grey, {name} end", *(_of(found["brightness"], name) for found in (earlier, values))]
@@ -63,3 +68,9 @@ def _values(earlier: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[l
 
 def _of(found: Mapping[str, Any] | None, name: str) -> str:
     return "-" if not found else f"{found[name]:.4g}"
+
+
+def _slices(rule: Mapping[str, Any] | None) -> str:
+    if not rule:
+        return "-"
+    return f"top-{rule['k']}" if rule["aggregate"] == "top-k" else str(rule["aggregate"])

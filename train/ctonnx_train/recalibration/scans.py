@@ -14,7 +14,8 @@ from ctonnx.errors import DataError
 from ctonnx.prediction.cautions import Impression
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.system.text import Log, counted, quoted
-from ctonnx_train.data.leakage import extra_copies, group_names, group_numbers, labelled_fingerprint
+from ctonnx_train.data.layouts.patient_sources import find_patients
+from ctonnx_train.data.leakage import extra_copies, group_numbers, labelled_fingerprint
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.evaluation.evaluate import read_dataset
@@ -45,11 +46,11 @@ class SiteScans:
         logits: Logits, [scans, classes], not divided by the temperature.
         novelty: Novelty, [scans]; None if the model has no such output.
         impressions: `Impression` of each scan, [scans].
-        groups: Number of each scan's group, such as its patient, [scans].
-        is_grouped: Whether groups were requested; if not, each scan is its own.
+        groups: Number of each scan's patient, [scans]; one without a known patient is its own.
+        is_grouped: Whether any patient is known; if not, each scan is its own.
         pixels: Pixels of the first scans, uint8 [scans, size, size, 3], to compare two model files on.
-        facts: JSON-ready facts: name, fingerprint, split, images of each class, and the numbers of scans that chose the
-            model's earlier values, and of those left out.
+        facts: JSON-ready facts: name, fingerprint, split, images of each class, source and number of the patients if
+            they are known, and the numbers of scans that chose the model's earlier values, and of those left out.
     """
 
     classes: tuple[str, ...]
@@ -75,11 +76,14 @@ def read_scans(
     split: ScanSplit,
     class_names: Mapping[str, str] | None,
     group_regex: str | None,
+    labels_file: Path | None = None,
     log: Log,
 ) -> SiteScans:
     """Reads a dataset, and predicts its scans: each once, without those that the model was trained on.
 
-    Copies, which would count twice, are left out, and scans with copies of another class altogether.
+    Copies, which would count twice, are left out, and scans with copies of another class altogether. Patients are those
+    of `ctonnx_train.data.layouts.patient_sources.find_patients`; scans of a patient that the model was trained on are
+    left out, too, if its run is known.
 
     Args:
         predictor: The model.
@@ -88,8 +92,8 @@ def read_scans(
         positive: Suspicious classes.
         split: Split to use.
         class_names: Canonical names for class folders, by the folder's name.
-        group_regex: Regular expression for the groups of scans that are kept together; see
-            `ctonnx_train.data.leakage.group_names`.
+        group_regex: Regular expression for the patients; see `ctonnx_train.data.leakage.group_names`.
+        labels_file: Labels file of the images in `data`, if it has one.
         log: Called with each progress message.
 
     Raises:
@@ -97,7 +101,7 @@ def read_scans(
             are too few.
         ProviderError: If the model's outputs are not finite.
     """
-    found = read_dataset(model, data, class_names)
+    found = read_dataset(model, data, class_names, labels_file)
     for note in found.notes:
         log(note)
     samples = found.samples if split == "all" else found.splits[split]
@@ -109,7 +113,15 @@ def read_scans(
         store = PixelStore(source, samples, model.preprocessing, limit=KEPT_BYTES, progress=bar.update)
     conflicting, repeated = extra_copies(samples, store.digests, lambda sample: sample.label)
     seen = model.trained_on or frozenset()
-    trained_on = {sample for sample in samples if store.digests[sample.path] in seen} - conflicting - repeated
+    patients = find_patients(found, samples, group_regex, log)
+    names = {} if patients is None else patients.names
+    known = None if patients is None else model.trained_on_patients(patients.origin)
+    trained_on = {
+        sample
+        for sample in samples
+        if store.digests[sample.path] in seen or (known is not None and names.get(sample.path) in known)
+    }
+    trained_on -= conflicting | repeated
     for left, why in (
         (conflicting, "with a copy of another class"),
         (repeated, "with identical pixels to another"),
@@ -122,7 +134,7 @@ def read_scans(
     if not rows:
         raise DataError(f"expected scans in '{data}' that the model was not trained on, found none; use other scans")
     kept = [samples[row] for row in rows]
-    numbers = group_numbers(kept, store.digests, group_names(kept, group_regex))
+    numbers = group_numbers(kept, store.digests, names)
     labels = np.array([sample.label for sample in kept], np.int64)
     groups = np.array([numbers[sample.path] for sample in kept], np.int64)
     _check_enough(labels, groups, model.classes, positive, data)
@@ -136,12 +148,17 @@ def read_scans(
         novelty=outputs.novelty,
         impressions=tuple(store.impressions[sample.path] for sample in kept),
         groups=groups,
-        is_grouped=group_regex is not None,
+        is_grouped=patients is not None,
         pixels=rgb_pixels(store, rows[:_COMPARED]),
         facts={
             "name": data.resolve().name,
             "fingerprint": labelled_fingerprint(kept, store.digests, model.classes),
             "split": split,
+            "patients": patients
+            and {
+                "origin": patients.origin,
+                "count": len({names[sample.path] for sample in kept if sample.path in names}),
+            },
             "images": {name: counts[label] for label, name in enumerate(model.classes)},
             "chosen_by": sum(store.digests[sample.path] in (model.chosen_by or ()) for sample in kept),
             "left_out": {

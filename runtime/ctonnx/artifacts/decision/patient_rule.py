@@ -75,11 +75,11 @@ class PatientRule:
         """The aggregate in words."""
         return aggregate_title(self.aggregate, self.k)
 
-    def sentence(self) -> str:
-        """Returns the rule in words, with its metrics on the patients that it was fitted on."""
+    def sentence(self, patients: str) -> str:
+        """Returns the rule in words, with its metrics on the patients of this name that it was fitted on."""
         point, sets = self.operating_point, self.prediction_sets
         without = "" if sets else ", without prediction sets"
         return (
             f"a patient is suspicious if {self.title} scores {point.threshold:.6g} or more{without}; on the "
-            f"{self.patients} validation patients, on which it was fitted: {point.metrics_text}"
+            f"{self.patients} {patients}, on which it was fitted: {point.metrics_text}"
         )

@@ -36,7 +36,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
     """
     from ctonnx.artifacts.caveats import caveats_of, missing_checks
     from ctonnx.artifacts.shortcuts import describe_shortcuts
-    from ctonnx.artifacts.spec import describe_history, fitted_on
+    from ctonnx.artifacts.spec import describe_history, fitted_on, patients_of
     from ctonnx.inference.session import open_session, read_spec
     from ctonnx.parity.comparison import MAX_DP
     from ctonnx.prediction.model_selection import find_model, newest_export
@@ -65,7 +65,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
     del facts["acquisition"]  # a table, in --json
     if facts["novelty"]:
         del facts["novelty"]["quantiles"]  # 101 numbers
-    facts["patient_rule"] = spec.patient_rule and spec.patient_rule.sentence()
+    facts["patient_rule"] = spec.patient_rule and spec.patient_rule.sentence(patients_of(facts["fitted_on"]))
     history = [("history", entry) for entry in describe_history(spec)]
     notes = [*(("caveat", caveat) for caveat in caveats), *([("lacks", lacks)] if lacks else [])]
     details = list(_rows(facts))
