@@ -3,8 +3,6 @@
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import click
@@ -14,6 +12,7 @@ from ctonnx.system.text import counted, escape_control
 
 if TYPE_CHECKING:
     from ctonnx.artifacts.spec import ModelSpec
+    from ctonnx.prediction.output.batch import OutputSettings
     from ctonnx.prediction.output.group_batch import GroupBatchResult
     from ctonnx.prediction.predictor import Predictor
     from ctonnx.prediction.series.grouping import GroupBy
@@ -35,16 +34,9 @@ def predict_by(
     predictor: "Predictor",
     files: Sequence[str],
     by: "GroupBy",
+    settings: "OutputSettings",
     *,
     series_filter: str | None,
-    row_format: str,
-    top_k: int,
-    sort: str | None,
-    suspicious_only: bool,
-    batch_size: int | None,
-    output: Path | None,
-    heatmaps: Path | None,
-    print_row: Callable[[str], None],
     progress: _Progress,
 ) -> bool:
     """Predicts files by groups, prints the rows and the notes, and returns whether all files and pictures succeeded.
@@ -65,8 +57,8 @@ def predict_by(
             f"expected a model with an operating point for --by, found none in '{predictor.path}'; train it on images "
             "of suspicious and other classes"
         )
-    if heatmaps is not None:
-        check_no_pictures(heatmaps, by)
+    if settings.heatmaps is not None:
+        check_no_pictures(settings.heatmaps, by)
     files = unique(files)
     read = slice_reader(Pseudonyms(), needs_dicom=by != "folder")
     with progress(len(files), shown=by != "folder", label="reading headers", unit="files") as step:
@@ -86,22 +78,14 @@ def predict_by(
         predictor,
         grouping,
         rule,
+        settings,
         read=read,
-        row_format=row_format,
-        top_k=top_k,
-        sort=sort,
-        suspicious_only=suspicious_only,
-        batch_size=batch_size,
-        output=output,
-        heatmaps=heatmaps,
-        print_row=print_row,
-        progress=progress(grouping.files, shown=bool(output or sort) or not sys.stdout.isatty()),
-        log=partial(click.echo, err=True),
+        progress=progress(grouping.files, shown=bool(settings.output or settings.sort) or not sys.stdout.isatty()),
     )
     show_undrawn(result.undrawn)
     _summarize(len(files), by, result, rule, predictor.spec)
-    if output is not None:
-        click.echo(f"written: {output}", err=True)
+    if settings.output is not None:
+        click.echo(f"written: {settings.output}", err=True)
     return not (result.failed or result.failed_files or result.undrawn)
 
 

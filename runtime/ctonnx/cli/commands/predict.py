@@ -128,7 +128,7 @@ def predict(
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output predictions.jsonl
     """
     from ctonnx.prediction.inputs import find_images, without_outputs
-    from ctonnx.prediction.output.batch import predict_files
+    from ctonnx.prediction.output.batch import OutputSettings, predict_files
     from ctonnx.prediction.predictor import Predictor
     from ctonnx.prediction.streaming import workers_for
 
@@ -164,28 +164,7 @@ def predict(
                 f"expected a model with an operating point for {option}, found none in '{predictor.path}'; train it on "
                 "images of suspicious and other classes"
             )
-    if by is not None:
-        done = predict_by(
-            predictor,
-            files,
-            by,
-            series_filter=series_filter,
-            row_format=row_format,
-            top_k=top_k,
-            sort=sort,
-            suspicious_only=suspicious_only,
-            batch_size=batch_size,
-            output=output,
-            heatmaps=heatmaps,
-            print_row=_print_row,
-            progress=_progress,
-        )
-        if not done:
-            click.get_current_context().exit(1)
-        return
-    result = predict_files(
-        predictor,
-        files,
+    settings = OutputSettings(
         row_format=row_format,
         top_k=top_k,
         sort=sort,
@@ -194,9 +173,14 @@ def predict(
         output=output,
         heatmaps=heatmaps,
         print_row=_print_row,
-        progress=_progress(len(files), shown=bool(output or sort) or not sys.stdout.isatty()),
         log=log,
     )
+    if by is not None:
+        if not predict_by(predictor, files, by, settings, series_filter=series_filter, progress=_progress):
+            click.get_current_context().exit(1)
+        return
+    is_elsewhere = bool(output or sort) or not sys.stdout.isatty()
+    result = predict_files(predictor, files, settings, progress=_progress(len(files), shown=is_elsewhere))
     show_undrawn(result.undrawn)
     _summarize(len(files), result, spec)
     if output is not None:

@@ -23,7 +23,35 @@ from ctonnx.system.text import Log
 if TYPE_CHECKING:
     from ctonnx.prediction.output.heatmap_folder import HeatmapFolder
 
-__all__ = ["BatchResult", "predict_files", "row_file"]
+__all__ = ["BatchResult", "OutputSettings", "predict_files", "row_writer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSettings:
+    """Rows and pictures of a batch.
+
+    Attributes:
+        row_format: Key of `row_formats.FORMATS`, and of `group_rows.GROUP_FORMATS` for groups.
+        top_k: Number of classes per row.
+        sort: Key of `row_order.SORT_KEYS`; None keeps the order of the files. "score" needs an operating point.
+        suspicious_only: Whether only images or groups that are positive or referred, and failures, have rows and
+            pictures; this needs an operating point.
+        batch_size: Number of images per batch; None is that of the provider.
+        output: File that the rows replace atomically; None calls `print_row` with each.
+        heatmaps: Folder of the pictures; None draws none.
+        print_row: Called with each row if there is no `output`.
+        log: Called with messages about temporary files of killed processes.
+    """
+
+    row_format: str
+    top_k: int = 1
+    sort: str | None = None
+    suspicious_only: bool = False
+    batch_size: int | None = None
+    output: Path | None = None
+    heatmaps: Path | None = None
+    print_row: Callable[[str], None] = print
+    log: Log = lambda line: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,26 +68,13 @@ class BatchResult:
 def predict_files(
     predictor: Predictor,
     files: Sequence[str],
+    settings: OutputSettings,
     *,
-    row_format: str,
-    top_k: int,
-    sort: str | None,
-    suspicious_only: bool,
-    batch_size: int | None,
-    output: Path | None,
-    heatmaps: Path | None,
-    print_row: Callable[[str], None],
     progress: AbstractContextManager[Callable[[int], None]],
-    log: Log,
 ) -> BatchResult:
     """Predicts files, and writes their rows and heatmaps.
 
-    The rows, with `top_k` classes each, are in a format of `row_formats.FORMATS`, and sorted by a key of
-    `row_order.SORT_KEYS` if one is given. They replace the file `output` atomically; without it, they go to
-    `print_row`. With `suspicious_only`, only images that are positive or referred, and failures, have rows and
-    heatmaps; this and the key "score" need an operating point. `progress` is entered for the duration of the
-    prediction, and its function is called with numbers of finished files. `log` is called with messages about temporary
-    files of killed processes.
+    `progress` is entered for the duration of the prediction, and its function is called with numbers of finished files.
 
     Raises:
         OSError: If a row or heatmap cannot be written.
@@ -67,18 +82,18 @@ def predict_files(
     """
     spec = predictor.spec
     origin = partial(provenance, predictor.path, spec)
-    head, line = FORMATS[row_format](files, spec, min(top_k, len(spec.classes)), origin)
+    head, line = FORMATS[settings.row_format](files, spec, min(settings.top_k, len(spec.classes)), origin)
     predicted, decisions, failed, start = 0, dict.fromkeys(get_args(DecisionName), 0), 0, time.perf_counter()
     with (
-        nullcontext(print_row) if output is None else row_file(output, log) as write,
-        _heatmap_folder(heatmaps, files, spec, suspicious_only=suspicious_only, log=log) as drawing,
-        ordered(write, sort) as put,
+        row_writer(settings) as write,
+        _heatmap_folder(files, spec, settings) as drawing,
+        ordered(write, settings.sort) as put,
         progress as step,
     ):
         if head:
             write(head)
         watch = None if drawing is None else drawing.watch
-        for record in predictor.predict_many(files, batch_size=batch_size, watch=watch):
+        for record in predictor.predict_many(files, batch_size=settings.batch_size, watch=watch):
             if isinstance(record, Failure):
                 failed += 1
                 put(record, line(record, None))
@@ -88,7 +103,7 @@ def predict_files(
                 predicted += 1
                 if record.decision is not None:
                     decisions[record.decision] += 1
-                if record.decision != "negative" or not suspicious_only:
+                if record.decision != "negative" or not settings.suspicious_only:
                     put(record, line(record, None if drawing is None else drawing.picture(record)))
             step(not record.frame)
     return BatchResult(
@@ -101,9 +116,12 @@ def predict_files(
 
 
 @contextmanager
-def row_file(output: Path, log: Log) -> Iterator[Callable[[str], None]]:
-    """Yields a function that writes a row to a file, which appears if the block ends without an error."""
-    remove_leftovers([Path(os.path.realpath(output)).parent], log)
+def row_writer(settings: OutputSettings) -> Iterator[Callable[[str], None]]:
+    """Yields a function that writes a row: prints it, or adds it to a file, which appears if there is no error."""
+    if (output := settings.output) is None:
+        yield settings.print_row
+        return
+    remove_leftovers([Path(os.path.realpath(output)).parent], settings.log)
     with (
         made_folders(output.parent),
         atomic_file(output) as temporary,
@@ -114,11 +132,11 @@ def row_file(output: Path, log: Log) -> Iterator[Callable[[str], None]]:
 
 
 def _heatmap_folder(
-    folder: Path | None, files: Sequence[str], spec: ModelSpec, *, suspicious_only: bool, log: Log
+    files: Sequence[str], spec: ModelSpec, settings: OutputSettings
 ) -> AbstractContextManager["HeatmapFolder | None"]:
-    if folder is None:
+    if (folder := settings.heatmaps) is None:
         return nullcontext()
     from ctonnx.prediction.output.heatmap_folder import HeatmapFolder  # 18 ms, for Pillow's fonts
 
-    remove_leftovers((Path(inner) for inner, *_ in os.walk(folder)), log)
-    return HeatmapFolder(folder, files, spec, suspicious_only=suspicious_only)
+    remove_leftovers((Path(inner) for inner, *_ in os.walk(folder)), settings.log)
+    return HeatmapFolder(folder, files, spec, suspicious_only=settings.suspicious_only)

@@ -6,7 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from ctonnx.errors import CtonnxError
 from ctonnx.images import load
 from ctonnx.images.preprocessing import DicomWindow
 from ctonnx.prediction.inputs import HEATMAP_ENDING
-from ctonnx.prediction.output.batch import row_file
+from ctonnx.prediction.output.batch import OutputSettings, row_writer
 from ctonnx.prediction.output.group_rows import GROUP_FORMATS
 from ctonnx.prediction.output.heatmap_folder import common_root, heatmap_name
 from ctonnx.prediction.output.provenance import provenance
@@ -33,7 +33,7 @@ from ctonnx.prediction.series.slices import SliceReader
 from ctonnx.prediction.series.stream import predict_groups
 from ctonnx.system.files import atomic_file, made_folders
 from ctonnx.system.temporary_files import remove_leftovers
-from ctonnx.system.text import Log, counted
+from ctonnx.system.text import counted
 
 __all__ = ["GroupBatchResult", "check_no_pictures", "predict_group_files"]
 
@@ -93,23 +93,15 @@ def predict_group_files(
     predictor: Predictor,
     grouping: Grouping,
     rule: GroupRule,
+    settings: OutputSettings,
     *,
     read: SliceReader,
-    row_format: str,
-    top_k: int,
-    sort: str | None,
-    suspicious_only: bool,
-    batch_size: int | None,
-    output: Path | None,
-    heatmaps: Path | None,
-    print_row: Callable[[str], None],
     progress: AbstractContextManager[Callable[[int], None]],
-    log: Log,
 ) -> GroupBatchResult:
-    """Predicts groups, and writes a row and, with `heatmaps`, a picture for each.
+    """Predicts groups, at least one, and writes a row and, if there is a folder for them, a picture for each.
 
-    `rule` decides about a group, and `read` reads the headers of a folder's files. The other arguments are those of
-    `ctonnx.prediction.output.batch.predict_files`, for the rows and pictures of groups; there is at least one group.
+    `rule` decides about a group, and `read` reads the headers of a folder's files; the other arguments are those of
+    `ctonnx.prediction.output.batch.predict_files`.
 
     Raises:
         OSError: If a row or picture cannot be written.
@@ -119,23 +111,23 @@ def predict_group_files(
     groups = grouping.groups
     for left in grouping.left_out:
         result.left_out[left.kind] += left.slices
-    head, line = GROUP_FORMATS[row_format](
-        groups, spec, rule, min(top_k, len(spec.classes)), partial(provenance, predictor.path, spec)
+    head, line = GROUP_FORMATS[settings.row_format](
+        groups, spec, rule, min(settings.top_k, len(spec.classes)), partial(provenance, predictor.path, spec)
     )
     with ExitStack() as stack:
-        write = stack.enter_context(nullcontext(print_row) if output is None else row_file(output, log))
+        write = stack.enter_context(row_writer(settings))
         pictures = None
-        if heatmaps is not None:
-            remove_leftovers((Path(inner) for inner, *_ in os.walk(heatmaps)), log)
+        if (heatmaps := settings.heatmaps) is not None:
+            remove_leftovers((Path(inner) for inner, *_ in os.walk(heatmaps)), settings.log)
             stack.enter_context(made_folders(heatmaps))
             pictures = _Pictures(heatmaps, groups, spec, rule)
-        put = stack.enter_context(ordered(write, sort))
+        put = stack.enter_context(ordered(write, settings.sort))
         step = stack.enter_context(progress)
         if head:
             write(head)
         records = predict_groups(
             groups,
-            partial(predictor.predict_many, batch_size=batch_size),
+            partial(predictor.predict_many, batch_size=settings.batch_size),
             spec=spec,
             rule=rule,
             read=read,
@@ -143,7 +135,7 @@ def predict_group_files(
         )
         for record in records:
             _count(record, result)
-            is_shown = not (suspicious_only and _is_unsuspicious(record))
+            is_shown = not (settings.suspicious_only and _is_unsuspicious(record))
             picture = None if pictures is None else pictures.draw(record, is_shown=is_shown)
             if is_shown:
                 put(record, line(record, picture))

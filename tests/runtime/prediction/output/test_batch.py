@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
-from ctonnx.prediction.output.batch import BatchResult, predict_files
+from ctonnx.prediction.output.batch import BatchResult, OutputSettings, predict_files
 from ctonnx.prediction.predictor import Predictor
 
 
@@ -35,22 +35,11 @@ class Batch:
         def progress() -> Iterator[Callable[[int], None]]:
             yield self.steps.append
 
-        defaults: dict[str, Any] = {
-            "row_format": "csv",
-            "top_k": 1,
-            "sort": None,
-            "suspicious_only": False,
-            "batch_size": None,
-            "output": None,
-            "heatmaps": None,
-        }
         return predict_files(
             self.predictor,
             files,
-            **{**defaults, **settings},
-            print_row=self.rows.append,
+            OutputSettings(**{"row_format": "csv", **settings}, print_row=self.rows.append, log=self.messages.append),
             progress=progress(),
-            log=self.messages.append,
         )
 
     def sources(self) -> list[str]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import PatientRule
+from ctonnx.prediction.output.batch import OutputSettings
 from ctonnx.prediction.output.group_batch import GroupBatchResult, predict_group_files
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.series.grouping import group_files
@@ -61,15 +62,6 @@ class Batch:
         def progress() -> Iterator[Callable[[int], None]]:
             yield self.steps.append
 
-        defaults: dict[str, Any] = {
-            "row_format": "jsonl",
-            "top_k": 1,
-            "sort": None,
-            "suspicious_only": False,
-            "batch_size": None,
-            "output": None,
-            "heatmaps": None,
-        }
         read = slice_reader(Pseudonyms(), needs_dicom=False)
         rule = GroupRule.of(self.predictor.spec)
         assert rule is not None
@@ -77,11 +69,9 @@ class Batch:
             self.predictor,
             group_files(files, "folder", read),
             rule,
+            OutputSettings(row_format="jsonl", **settings, print_row=lambda row: self.rows.append(json.loads(row))),
             read=read,
-            **{**defaults, **settings},
-            print_row=lambda row: self.rows.append(json.loads(row)),
             progress=progress(),
-            log=lambda line: None,
         )
 
 
