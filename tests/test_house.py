@@ -38,7 +38,7 @@ ROOMS = {
     "ctonnx.artifacts.onnx_file": "protobuf metadata operators integrity",
     "ctonnx.inference": "tensorrt providers diagnosis session runner tuning self_test",
     "ctonnx.prediction": "inputs model_selection results cautions streaming predictor verification series output",
-    "ctonnx.prediction.series": "pseudonyms slices ordering choice grouping reduction stream",
+    "ctonnx.prediction.series": "pseudonyms slices ordering choice repeats grouping reduction stream",
     "ctonnx.prediction.output": (
         "provenance row_order row_formats group_rows heatmap_image heatmap_folder series_picture batch group_batch"
     ),

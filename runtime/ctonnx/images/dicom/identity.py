@@ -35,7 +35,14 @@ _SHARED = "SharedFunctionalGroupsSequence"
 _READ = (
     *("SpecificCharacterSet", "ImageType", *_DATES, "Modality", "Manufacturer"),
     *("PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "SliceThickness", "ConvolutionKernel"),
-    *("StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient"),
+    *(
+        "SOPInstanceUID",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "InstanceNumber",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+    ),
     *("NumberOfFrames", "PixelSpacing", _SHARED),
 )
 # Only these leave the module: a damaged file can have any text as its modality.
@@ -89,6 +96,7 @@ class Identity:
         modality: Modality in the standard's spelling; `other` for one that is not of images or radiotherapy.
         frames: Number of frames.
         spacing: Distance of rows and of columns in mm.
+        image: Pseudonym of the image, from its SOPInstanceUID: the same in every copy of the file.
     """
 
     patient: str = ""
@@ -106,6 +114,7 @@ class Identity:
     modality: str = ""
     frames: int = 1
     spacing: tuple[float, float] | None = None
+    image: str = ""
 
 
 def read_identity(file: Path, pseudonym: Callable[[str, str], str]) -> Identity | None:
@@ -113,7 +122,7 @@ def read_identity(file: Path, pseudonym: Callable[[str, str], str]) -> Identity 
 
     Args:
         file: File of any kind.
-        pseudonym: Returns the pseudonym for a kind, `patient`, `study` or `series`, and an identifier, such as
+        pseudonym: Returns the pseudonym for a kind, `patient`, `study`, `series` or `image`, and an identifier, such as
             `ctonnx.prediction.series.pseudonyms.Pseudonyms.of`.
 
     Returns:
@@ -156,6 +165,7 @@ def _identity(header: Any, pseudonym: Callable[[str, str], str]) -> Identity:
         modality=modality if modality in _MODALITIES or not modality else "other",
         frames=max(1, _read(lambda: int(header.get("NumberOfFrames") or 1)) or 1),
         spacing=(spacing[0], spacing[1]) if spacing else None,
+        image=pseudonym("image", _identifier(header, "SOPInstanceUID")),
     )
 
 
