@@ -60,7 +60,7 @@ ROOMS = {
     "ctonnx_train.evaluation": "statistics fitting evaluated_model patients evaluate drawing report external",
     "ctonnx_train.evaluation.statistics": "metrics shares mcnemar",
     "ctonnx_train.evaluation.fitting": "calibration prediction_sets novelty threshold decisions lines",
-    "ctonnx_train.evaluation.patients": "aggregation fitting subgroups metrics report",
+    "ctonnx_train.evaluation.patients": "slices aggregation fitting subgroups metrics report",
     "ctonnx_train.evaluation.drawing": "fonts plots",
     "ctonnx_train.evaluation.external": "question verdict shift external report",
     "ctonnx_train.stress": "transforms changes stress_test gate report plot",

@@ -35,15 +35,8 @@ _SHARED = "SharedFunctionalGroupsSequence"
 _READ = (
     *("SpecificCharacterSet", "ImageType", *_DATES, "Modality", "Manufacturer"),
     *("PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "SliceThickness", "ConvolutionKernel"),
-    *(
-        "SOPInstanceUID",
-        "StudyInstanceUID",
-        "SeriesInstanceUID",
-        "InstanceNumber",
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-    ),
-    *("NumberOfFrames", "PixelSpacing", _SHARED),
+    *("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "NumberOfFrames", "PixelSpacing", _SHARED),
 )
 # Only these leave the module: a damaged file can have any text as its modality.
 _MODALITIES = frozenset(

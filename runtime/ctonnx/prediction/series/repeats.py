@@ -12,7 +12,7 @@ REPEATED = "exported twice"
 
 
 def image_key(one: SliceRecord) -> Hashable | None:
-    """Returns what the copies of a slice have in common, and no other slice of its series has; None if unknown.
+    """Returns the key that the copies of a slice share, and no other slice of its series has; None if unknown.
 
     It is the SOPInstanceUID. Some anonymizations write one for all slices of a series, which must not make them one
     slice, as a finding would be lost: the position and the Instance Number must be the same, and one be known.
@@ -25,11 +25,11 @@ def image_key(one: SliceRecord) -> Hashable | None:
 def without_repeats(
     slices: Sequence[SliceRecord], key: Callable[[SliceRecord], Hashable | None] = image_key
 ) -> tuple[list[SliceRecord], tuple[LeftOut, ...]]:
-    """Returns the slices without further copies of one, the first of which stays, and the number of those left out.
+    """Returns the slices without further copies, and the number of those; the first of several stays.
 
     Args:
         slices: Slices in any order.
-        key: Returns what the copies of a slice have in common; None for a slice that has no known copy.
+        key: Returns the key that the copies of a slice share; None for a slice without known copies.
     """
     seen = set[Hashable]()
     kept: list[SliceRecord] = []

@@ -55,7 +55,7 @@ class SliceRecord(NamedTuple):
 
     @property
     def series_key(self) -> tuple[str, str, str]:
-        """Study, series and folder that tell the slice's series from all others; what does not take part is empty.
+        """Study, series and folder that distinguish the slice's series from all others; unused parts are empty.
 
         Slices without a series are those of their study, and without a study those of their folder, so that slices of
         two studies are never one series. A series belongs to its study, as the series of labels files are often
