@@ -46,6 +46,26 @@ def test_temperature_is_the_scale_of_the_logits(site: Site) -> None:
     assert fit(site(3000)).temperature == pytest.approx(3, rel=0.1)
 
 
+def test_scans_of_training_patients_do_not_fit_the_values(site: Site) -> None:
+    scans = site(600)
+    leaked = np.arange(600) >= 300
+    logits = np.where(leaked[:, None], 5, 1).astype(np.float32) * scans.logits
+    found = fit(replace(scans, logits=logits, leaked=leaked))
+    honest = np.arange(300)
+    expected = fit_values(replace(scans, logits=logits), honest, TARGETS, EARLIER)
+    assert found.temperature == expected.temperature != fit(replace(scans, logits=logits)).temperature
+    assert found.operating_point is not None
+    assert expected.operating_point is not None
+    assert found.operating_point.threshold == expected.operating_point.threshold
+    assert found.operating_point.leaked_images == 300
+    assert found.prediction_sets == expected.prediction_sets
+    assert found.novelty == expected.novelty
+    every = fit(replace(scans, logits=logits, leaked=np.ones(600, bool)))
+    assert every.temperature == fit(replace(scans, logits=logits)).temperature
+    assert every.operating_point is not None
+    assert every.operating_point.leaked_images_used
+
+
 def test_operating_point_reaches_the_target_on_other_scans(site: Site) -> None:
     values, others = fit(site(2000)), site(2000, seed=1)
     judged = judge(others, np.arange(2000), values)

@@ -96,6 +96,34 @@ def test_groups_are_those_of_the_paths(predictor: Predictor, model: EvaluatedMod
     assert len(np.unique(scans.groups)) == 24
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_other_scans_of_training_patients_are_known_in_the_folder_of_the_training(
+    predictor: Predictor, model: EvaluatedModel, folder: Path, tmp_path: Path, own: bool
+) -> None:
+    regex = r"/(\d+)\.png"
+    trained = replace(
+        model,
+        data={"patients": {"origin": "--group-regex"}},
+        data_root=folder.resolve() if own else tmp_path,
+        training_patients=frozenset({"3", "20"}),
+    )
+    scans, lines = read(predictor, trained, folder, group_regex=regex)
+    text = (
+        "warning: 4 scans of patients that the model was trained on: the values are fitted on the others, if there are "
+        "enough; the comparison is optimistic"
+    )
+    if not own:  # another site numbers its patients, too
+        assert (scans.leaked, text in lines) == (None, False)
+        return
+    assert scans.leaked is not None
+    paths = [sample.path for sample in read_data(folder, classes=model.classes).samples]
+    assert {path for path, leaked in zip(paths, scans.leaked, strict=True) if leaked} == {
+        *("large cell/3.png", "normal/20.png", "normal/3.png", "tumor/3.png")
+    }
+    assert text in lines
+    assert read(predictor, trained, folder)[0].leaked is None
+
+
 def test_split_can_be_chosen(predictor: Predictor, model: EvaluatedModel, tmp_path: Path) -> None:
     counts = {f"{split}/{name}": count for split in ("train", "test") for name, count in COUNTS.items()}
     data = write_scans(tmp_path / "split", counts)

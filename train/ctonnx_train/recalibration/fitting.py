@@ -19,7 +19,7 @@ from ctonnx.prediction.cautions import brightness_of
 from ctonnx_train.evaluation.fitting.calibration import fit_temperature
 from ctonnx_train.evaluation.fitting.novelty import fit_threshold
 from ctonnx_train.evaluation.fitting.prediction_sets import COVERAGE, fit_prediction_sets
-from ctonnx_train.evaluation.fitting.threshold import SENSITIVITY, fit_operating_point, positive_classes
+from ctonnx_train.evaluation.fitting.threshold import SENSITIVITY, fit_operating_point, positive_classes, without_leaks
 from ctonnx_train.evaluation.patients.aggregation import slice_weights
 from ctonnx_train.recalibration.scans import FOLDS, SiteScans
 
@@ -121,21 +121,38 @@ def targets_of(
 
 
 def fit_values(scans: SiteScans, rows: NDArray[np.integer[Any]], targets: Targets, earlier: Values) -> Values:
-    """Returns the values that fit the scans in `rows` best."""
+    """Returns the values that fit the scans in `rows` best.
+
+    Scans that leaked are left out, unless too few would remain for a value, as in the training.
+    """
     labels = scans.labels[rows]
     groups = scans.groups[rows] if scans.is_grouped else None
-    weights = None if groups is None else slice_weights(groups.astype(np.str_).tolist())
-    temperature = fit_temperature(scans.logits[rows], labels, weights)
+    leaked = None if scans.leaked is None else scans.leaked[rows]
+    used = without_leaks(np.isin(labels, [scans.classes.index(name) for name in targets.positive]), leaked)
+    weights = None if groups is None else slice_weights(groups[used].astype(np.str_).tolist())
+    temperature = fit_temperature(scans.logits[rows][used], labels[used], weights)
     probabilities = _probabilities(scans.logits[rows], temperature)
     return Values(
         temperature=temperature,
         operating_point=fit_operating_point(
-            probabilities, labels, scans.classes, targets.positive, sensitivity=targets.sensitivity, groups=groups
+            probabilities,
+            labels,
+            scans.classes,
+            targets.positive,
+            sensitivity=targets.sensitivity,
+            leaked=leaked,
+            groups=groups,
         ),
         prediction_sets=fit_prediction_sets(
-            probabilities, labels, scans.classes, targets.coverage, positive=targets.positive, groups=groups
+            probabilities,
+            labels,
+            scans.classes,
+            targets.coverage,
+            positive=targets.positive,
+            leaked=leaked,
+            groups=groups,
         ),
-        novelty=_fit_novelty(scans.novelty, rows, targets.quantile, earlier.novelty, groups),
+        novelty=_fit_novelty(scans.novelty, rows, targets.quantile, earlier.novelty, groups, leaked),
         brightness=brightness_of([scans.impressions[int(row)] for row in rows]),
     )
 
@@ -198,12 +215,14 @@ def _fit_novelty(
     quantile: float | None,
     earlier: Novelty | None,
     groups: NDArray[np.integer[Any]] | None,
+    leaked: NDArray[np.bool_] | None,
 ) -> Novelty | None:
     """Returns the threshold of the novelty output on these scans; None if the model has none."""
     if novelty is None or earlier is None:
         return None
     return fit_threshold(
         novelty[rows],
+        leaked,
         quantile=quantile or earlier.quantile,
         training_images=earlier.training_images,
         components=earlier.components,

@@ -17,6 +17,7 @@ from ctonnx.system.text import Log, counted, quoted
 from ctonnx_train.data.leakage import extra_copies, group_names, group_numbers, labelled_fingerprint
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import open_source
+from ctonnx_train.data.splits import Sample
 from ctonnx_train.evaluation.evaluate import read_dataset
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, predict_rows, rgb_pixels
 
@@ -47,6 +48,7 @@ class SiteScans:
         impressions: `Impression` of each scan, [scans].
         groups: Number of each scan's group, such as its patient, [scans].
         is_grouped: Whether groups were requested; if not, each scan is its own.
+        leaked: Scans of patients that the model was trained on, bool [scans]; None if unknown.
         pixels: Pixels of the first scans, uint8 [scans, size, size, 3], to compare two model files on.
         facts: JSON-ready facts: name, fingerprint, split, images of each class, and the numbers of scans that chose the
             model's earlier values, and of those left out.
@@ -61,6 +63,7 @@ class SiteScans:
     is_grouped: bool
     pixels: NDArray[np.uint8]
     facts: Mapping[str, Any]
+    leaked: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -122,10 +125,17 @@ def read_scans(
     if not rows:
         raise DataError(f"expected scans in '{data}' that the model was not trained on, found none; use other scans")
     kept = [samples[row] for row in rows]
-    numbers = group_numbers(kept, store.digests, group_names(kept, group_regex))
+    names = group_names(kept, group_regex)
+    numbers = group_numbers(kept, store.digests, names)
     labels = np.array([sample.label for sample in kept], np.int64)
     groups = np.array([numbers[sample.path] for sample in kept], np.int64)
     _check_enough(labels, groups, model.classes, positive, data)
+    leaked = _of_training_patients(kept, numbers, names, model, found.root)
+    if count := 0 if leaked is None else int(leaked.sum()):
+        log(
+            f"warning: {counted(count, 'scan')} of patients that the model was trained on: the values are fitted on "
+            "the others, if there are enough; the comparison is optimistic"
+        )
     log(f"{model.kind} '{model.name}' on {counted(len(rows), 'scan')} of {data}")
     outputs = predict_rows(predictor, store, rows)
     counts = Counter(labels.tolist())
@@ -137,6 +147,7 @@ def read_scans(
         impressions=tuple(store.impressions[sample.path] for sample in kept),
         groups=groups,
         is_grouped=group_regex is not None,
+        leaked=leaked,
         pixels=rgb_pixels(store, rows[:_COMPARED]),
         facts={
             "name": data.resolve().name,
@@ -151,6 +162,20 @@ def read_scans(
             },
         },
     )
+
+
+def _of_training_patients(
+    scans: Sequence[Sample], groups: Mapping[str, int], names: Mapping[str, str], model: EvaluatedModel, root: Path
+) -> NDArray[np.bool_] | None:
+    """Returns the scans whose group has a training patient, bool [scans]; None if unknown.
+
+    The names in paths are compared in the folder of the training alone: another site has a `patient_1`, too.
+    """
+    trained = model.trained_on_patients("--group-regex") if names else None
+    if trained is None or model.data_root != root.resolve():
+        return None
+    known = {groups[path] for path, name in names.items() if name in trained}
+    return np.array([groups[scan.path] in known for scan in scans], bool)
 
 
 def _check_enough(
