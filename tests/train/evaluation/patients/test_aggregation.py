@@ -1,5 +1,7 @@
 """From slices to patients: whose scores count, what a patient's label is, and when its slices refer it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,9 @@ def test_the_score_is_that_of_the_used_slices_and_the_class_that_of_their_study(
     assert [rows.tolist() for rows in found.used] == [[0, 2]]
     assert [rows.tolist() for rows in found.rows] == [[0, 2, 4]]
     assert sorted(found.carrying[0].tolist()) == [0, 2]
+    other = replace(chosen, of_study=chosen.used)  # the last slice is of another study
+    found = aggregate(PROBABILITIES, LABELS, NAMES, CLASSES, ("benign",), Aggregation("mean"), other)
+    assert found.labels.tolist() == [1]
 
 
 def test_one_slice_of_a_suspicious_class_makes_the_patient_of_that_class() -> None:

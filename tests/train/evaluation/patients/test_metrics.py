@@ -74,6 +74,18 @@ def test_patients_who_share_a_copy_are_resampled_together() -> None:
     assert (found["metrics"]["bootstrap"]["units"], found["count"]) == (5, 6)
 
 
+def test_patients_who_share_a_copy_are_worth_one_in_subgroups() -> None:
+    scans = made(40, 2)
+    slices = slices_of(scans, sex=["F"] * 40)
+    pairs = replace(slices, groups=[number // 4 * 2 + number % 2 for number in scans.numbers])
+    rule = rule_of(fitted(scans))
+    alone, found = (
+        measured(scans, rule, of)["subgroups"]["by"]["sex"]["values"]["F"]["suspicious"] for of in (slices, pairs)
+    )
+    assert found["value"] == alone["value"]
+    assert found["interval"][0] < alone["interval"][0]
+
+
 def test_novel_slices_and_warnings_refer_their_patient() -> None:
     scans = made(6, 3)
     rule = replace(fitted(scans), aggregate="mean", k=None, prediction_sets=None)

@@ -160,6 +160,34 @@ def test_the_rule_for_patients_is_fitted_on_one_series_of_each(
     assert patients["suspicious"]["specificity"] == 1.0
 
 
+def test_patients_who_share_an_image_and_images_that_are_there_twice_count_once(
+    calibrated_on: Callable[..., tuple[Calibrated, Prepared, list[str]]],
+) -> None:
+    def sharing(made: Prepared) -> Prepared:
+        paths = [sample.path for sample in made.data.splits["valid"]]
+        patients = Patients(origin="labels file", names=dict(zip(paths, "ABCD", strict=True)))
+        groups = dict.fromkeys((sample.path for sample in made.data.samples), -1) | dict(
+            zip(paths, [0, 1, 2, 2], strict=True)
+        )
+        return replace(made, patients=patients, groups=groups)
+
+    found, _, _ = calibrated_on(COUNTS, change=sharing)
+    assert found.patients is not None
+    assert found.patients.rule is not None
+    point = found.patients.rule.operating_point
+    assert (point.positive_images, point.positive_patients, point.negative_patients) == (2, 1, 2)
+
+    def repeated(made: Prepared) -> Prepared:
+        paths = [sample.path for sample in made.data.splits["valid"]]
+        made.store.digests[paths[3]] = made.store.digests[paths[2]]
+        patients = Patients(origin="labels file", names=dict(zip(paths, "ABCC", strict=True)))
+        return replace(made, patients=patients, groups={sample.path: 0 for sample in made.data.samples})
+
+    lines = calibrated_on(COUNTS, change=repeated)[2]
+    words = "one series of each patient is used: left out 1 slice (1 exported twice)"
+    assert f"validation patients: {words}" in lines
+
+
 def test_without_test_images_only_the_validation_set_is_evaluated(
     calibrated_on: Callable[..., tuple[Calibrated, Prepared, list[str]]],
 ) -> None:
