@@ -38,7 +38,7 @@ ROOMS = {
     "ctonnx.artifacts.onnx_file": "protobuf metadata operators integrity",
     "ctonnx.inference": "tensorrt providers diagnosis session runner tuning self_test",
     "ctonnx.prediction": "inputs model_selection results cautions streaming predictor verification series output",
-    "ctonnx.prediction.series": "pseudonyms slices ordering choice grouping reduction stream",
+    "ctonnx.prediction.series": "pseudonyms slices ordering choice repeats grouping reduction stream",
     "ctonnx.prediction.output": (
         "provenance row_order row_formats group_rows heatmap_image heatmap_folder series_picture batch group_batch"
     ),
@@ -60,7 +60,7 @@ ROOMS = {
     "ctonnx_train.evaluation": "statistics fitting evaluated_model patients evaluate drawing report external",
     "ctonnx_train.evaluation.statistics": "metrics shares mcnemar",
     "ctonnx_train.evaluation.fitting": "calibration prediction_sets novelty threshold decisions lines",
-    "ctonnx_train.evaluation.patients": "aggregation fitting subgroups metrics report",
+    "ctonnx_train.evaluation.patients": "slices aggregation fitting subgroups metrics report",
     "ctonnx_train.evaluation.drawing": "fonts plots",
     "ctonnx_train.evaluation.external": "question verdict shift external report",
     "ctonnx_train.stress": "transforms changes stress_test gate report plot",

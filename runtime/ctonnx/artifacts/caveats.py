@@ -252,7 +252,7 @@ def _of_point(point: OperatingPoint, *, of_patients: bool = False) -> Iterator[s
         )
     needed = images_to_show(_SPECIFICITY)
     units = "" if of_patients or point.negative_patients is None else " patients"
-    negatives = point.negative_patients if units else point.negative_images
+    negatives = point.negative_images if point.negative_patients is None else point.negative_patients
     if point.negative_images is not None and negatives is not None and needed is not None and negatives < needed:
         found = (
             f"{counted(point.negative_images, 'other patient')}"
@@ -260,6 +260,8 @@ def _of_point(point: OperatingPoint, *, of_patients: bool = False) -> Iterator[s
             else f"{counted(point.negative_images, 'image')} of other classes"
         )
         found += f" of {counted(negatives, 'patient')}" if units else ""
+        if of_patients and negatives < point.negative_images:
+            found += f" in {counted(negatives, 'group')} that share no slice"
         yield (
             f"{title} was fitted on {found}, too few to show a specificity of {_SPECIFICITY:g} ({needed} or "
             f"more{units} can show it)"

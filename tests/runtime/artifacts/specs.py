@@ -56,6 +56,7 @@ FULL = ModelSpec(
     parity={"images": 8, "max_dp": 1.5e-7},
     gate={"max_dp": 0.005, "min_agreement": 0.99},
     versions={"torch": "2.15.0", "onnx": "1.23.2"},
+    networks=5,
     temperature=1.37,
     dicom_window=DicomWindow(center=40.0, width=400.0),
     quantization={"scheme": "QDQ", "per_channel": True},

@@ -295,6 +295,11 @@ def test_rule_for_patients_has_caveats_of_its_own() -> None:
         "coverage is optimistic",
     ]
     assert patient_rule_caveats(None) == []
+    sharing = replace(point, negative_images=9, positive_patients=8, negative_patients=5, leaked_images_used=False)
+    assert patient_rule_caveats(replace(rule, operating_point=sharing, prediction_sets=None))[1] == (
+        "the operating point of patients was fitted on 9 other patients in 5 groups that share no slice, too few to "
+        "show a specificity of 0.9 (29 or more can show it)"
+    )
 
 
 def test_sets_of_few_patients_promise_nothing_whatever_the_number_of_their_images() -> None:

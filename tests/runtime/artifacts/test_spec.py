@@ -53,8 +53,8 @@ def test_text_of_a_spec_is_pinned() -> None:
         + "ab" * 32
         + '", "classes": ["normal", "tumor"], "content_checksum": null, '
         '"created": "2026-01-02T03:04:05+00:00", "data": {}, "dicom_window": {"center": -600.0, "width": 1500.0}, '
-        '"gate": null, "history": [], "metrics": {}, "name": "lungs", "novelty": null, "operating_point": null, '
-        '"parity": {}, "patient_rule": null, "precision": "fp32", "prediction_sets": null, '
+        '"gate": null, "history": [], "metrics": {}, "name": "lungs", "networks": 1, "novelty": null, '
+        '"operating_point": null, "parity": {}, "patient_rule": null, "precision": "fp32", "prediction_sets": null, '
         '"preprocessing": {"color": "grey", "crop": "none", "intensity": "as-is", "resize": "stretch", "size": 64}, '
         '"quantization": null, '
         '"schema_version": 2, "shortcuts": null, "synthetic": false, "temperature": 1.0, "versions": {}}'

@@ -414,3 +414,33 @@ def test_given_patients_replace_those_of_the_paths(
     document = evaluate_model(evaluated, root, patients=patients, aggregate="mean", replicates=0).document
     assert (document["patients"]["count"], document["patients"]["origin"]) == (4, "labels file")
     assert document["patients"]["subgroups"]["by"]["sex"]["rare"] == {"values": 1, "patients": 4}
+
+
+def test_one_series_of_each_patient_is_evaluated_as_in_prediction(
+    evaluated: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
+) -> None:
+    root = images_in(tmp_path / "patients", {"test/a": 4, "test/b": 4})
+    paths = [sample.path for sample in read_data(root, classes=evaluated.classes).splits["test"]]
+    patients = Patients(
+        origin="labels file",
+        names={path: f"p{row // 4}" for row, path in enumerate(paths)},
+        series={path: "21"[row % 4 > 0] for row, path in enumerate(paths)},
+    )
+    lines: list[str] = []
+    document = evaluate_model(
+        evaluated, root, patients=patients, aggregate="mean", replicates=0, log=lines.append
+    ).document
+    assert document["patients"]["left_out"] == {"slices": {"of another series": 2}, "series": 2, "patients": 0}
+    assert document["metrics"]["images"] == 8
+    words = "one series of each patient is used: left out 2 slices (2 of another series), 2 whole series"
+    assert f"patients: {words}" in lines
+
+
+def test_an_image_that_a_patient_has_twice_counts_once(
+    evaluated: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
+) -> None:
+    root = images_in(tmp_path / "patients", {"test/a/p1": 2, "test/b/p2": 2})
+    first = sorted((root / "test/a/p1").iterdir())[0]
+    shutil.copy(first, first.with_name("copy.png"))
+    found = evaluate_model(evaluated, root, group_regex=r"/(p\d)/", aggregate="mean", replicates=0).document
+    assert found["patients"]["left_out"] == {"slices": {"exported twice": 1}, "series": 0, "patients": 0}

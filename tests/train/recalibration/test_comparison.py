@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from tests.train.recalibration.test_fitting import EARLIER
 
+from ctonnx_train.evaluation.patients.slices import ChosenSlices
 from ctonnx_train.evaluation.statistics.shares import share_of
 from ctonnx_train.recalibration.comparison import MEASURES, measure
 from ctonnx_train.recalibration.fitting import judge
@@ -65,6 +66,21 @@ def test_intervals_of_shares_allow_for_groups_only_where_the_scans_have_them(sit
     assert after["specificity"] == share_of(~judged.called[~is_positive], grouped.groups[~is_positive])
     assert after["novel"]["effective_images"] == 4
     assert "effective_images" not in before["novel"]
+
+
+def test_patients_count_by_the_study_that_is_decided_on_and_without_one_not_at_all(
+    site: Callable[..., SiteScans],
+) -> None:
+    """Patients of two slices; the first has no slice to decide on, the second its finding in another study."""
+    labels = np.array([2, 2, 1, 2, 2, 1, 1, 1])
+    used = np.array([False, False, True, False, True, True, True, True])
+    chosen = ChosenSlices(used=used, of_study=used, has_other_study=np.zeros(8, bool))
+    scans = site(8, labels=labels, groups=np.arange(8) // 2, is_grouped=True, chosen=chosen)
+    called = np.repeat([False, False, True, True], 2)
+    judged = replace(judge(scans, np.arange(8), EARLIER), patient_called=called)
+    found = measure(judged, scans, POSITIVE, replicates=0, seed=0)
+    assert found["patient_sensitivity"] == share_of(np.array([True]))
+    assert found["patient_specificity"] == share_of(np.array([True, False]))
 
 
 def test_without_resamples_there_is_no_interval(site: Callable[..., SiteScans]) -> None:

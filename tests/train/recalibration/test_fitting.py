@@ -14,6 +14,7 @@ from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.errors import DataError
 from ctonnx.prediction.cautions import Impression
 from ctonnx_train.evaluation.patients.aggregation import Aggregation
+from ctonnx_train.evaluation.patients.slices import ChosenSlices
 from ctonnx_train.recalibration.fitting import (
     Judged,
     Targets,
@@ -46,6 +47,26 @@ def fit(scans: SiteScans, targets: Targets = TARGETS) -> Values:
 
 def test_temperature_is_the_scale_of_the_logits(site: Site) -> None:
     assert fit(site(3000)).temperature == pytest.approx(3, rel=0.1)
+
+
+def test_scans_of_training_patients_do_not_fit_the_values(site: Site) -> None:
+    scans = site(600)
+    leaked = np.arange(600) >= 300
+    logits = np.where(leaked[:, None], 5, 1).astype(np.float32) * scans.logits
+    found = fit(replace(scans, logits=logits, leaked=leaked))
+    honest = np.arange(300)
+    expected = fit_values(replace(scans, logits=logits), honest, TARGETS, EARLIER)
+    assert found.temperature == expected.temperature != fit(replace(scans, logits=logits)).temperature
+    assert found.operating_point is not None
+    assert expected.operating_point is not None
+    assert found.operating_point.threshold == expected.operating_point.threshold
+    assert found.operating_point.leaked_images == 300
+    assert found.prediction_sets == expected.prediction_sets
+    assert found.novelty == expected.novelty
+    every = fit(replace(scans, logits=logits, leaked=np.ones(600, bool)))
+    assert every.temperature == fit(replace(scans, logits=logits)).temperature
+    assert every.operating_point is not None
+    assert every.operating_point.leaked_images_used
 
 
 def test_operating_point_reaches_the_target_on_other_scans(site: Site) -> None:
@@ -180,6 +201,30 @@ def test_rule_for_patients_is_fitted_where_they_are_known(site: Site) -> None:
     assert (by_patient == by_patient[:, :1]).all()
     assert by_patient[::2, 0].mean() >= 0.9
     assert judge(scans, np.arange(400), EARLIER).patient_called is None
+
+
+def test_rule_for_patients_is_fitted_on_honest_ones_and_on_the_slices_of_prediction(site: Site) -> None:
+    """The fourth slice of each patient is of another series, where all are suspicious; the last patients leaked."""
+    labels = np.where(np.arange(400) % 8 == 1, 2, 1)
+    rng = np.random.default_rng(2)
+    logits = (rng.normal(0, 1, (400, 3)) + 4 * np.eye(3)[labels]).astype(np.float32)
+    used = np.arange(400) % 4 < 3
+    logits[~used] = (0, 0, 9)
+    leaked = np.arange(400) >= 320
+    logits[leaked & used] = (0, 0, 8)
+    chosen = ChosenSlices(used=used, of_study=np.ones(400, bool), has_other_study=np.zeros(400, bool))
+    settings = {"labels": labels, "logits": logits, "groups": np.arange(400) // 4, "is_grouped": True}
+    scans = site(400, **settings, chosen=chosen, leaked=leaked)
+    rule = fit(scans).patient_rule
+    assert rule is not None
+    assert (rule.patients, rule.operating_point.leaked_images) == (80, 20)
+    assert rule.operating_point.sensitivity >= 0.95
+    assert rule.operating_point.specificity > 0.8
+    called = judge(scans, np.arange(400), replace(EARLIER, patient_rule=rule)).patient_called
+    assert called is not None
+    by_patient = called.reshape(100, 4)[:80, 0]
+    assert by_patient[::2].mean() >= 0.95
+    assert by_patient[1::2].mean() < 0.2
 
 
 def test_no_rule_without_patients_or_without_both_kinds(site: Site) -> None:

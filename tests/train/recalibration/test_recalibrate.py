@@ -155,6 +155,28 @@ def test_validation_images_make_the_first_column_optimistic(
     )
 
 
+def test_scans_of_training_patients_that_must_be_kept_are_stated(
+    tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "model.fp32.onnx")
+    opened = open_evaluated_model(model)
+    known: dict[str, Any] = {
+        "data": {"patients": {"origin": "--group-regex"}},
+        "data_root": site.resolve(),
+        "training_patients": frozenset(map(str, range(2, 30))),
+    }
+    monkeypatch.setattr(
+        "ctonnx_train.recalibration.recalibrate.open_evaluated_model", lambda file, threads: replace(opened, **known)
+    )
+    found = recalibrate(model, site, tmp_path / "new/model.fp32.onnx", group_regex=r"/(\d+)\.png")
+    caveat = (
+        "84 scans of patients that the model was trained on are among these, as too few others remain: both columns "
+        "are optimistic"
+    )
+    assert caveat in found["caveats"]
+    assert sum(found["data"]["images"].values()) == 120
+
+
 def write_labels(site: Path) -> Path:
     """Writes a labels file with the patients of the scans, each with three of a class."""
     rows = ["path,label,patient"]

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from tests.train.grey_models import outputs_of, write_model, write_scans
 
+from ctonnx.artifacts.run import Run
 from ctonnx.errors import DataError
 from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
@@ -99,6 +101,7 @@ def test_groups_are_those_of_the_paths(predictor: Predictor, model: EvaluatedMod
 def test_scans_of_training_patients_are_left_out(predictor: Predictor, model: EvaluatedModel, folder: Path) -> None:
     trained = replace(
         model,
+        data_root=folder.resolve(),
         digests={"train": frozenset({"of another image"})},
         data={"patients": {"origin": "--group-regex"}},
         training_patients=frozenset({"3"}),
@@ -106,6 +109,78 @@ def test_scans_of_training_patients_are_left_out(predictor: Predictor, model: Ev
     scans, lines = read(predictor, trained, folder, group_regex=r"/(\d+)\.png")
     assert "left out: 3 scans that the model was trained on" in lines
     assert scans.facts["patients"] == {"origin": "--group-regex", "count": 23}
+    assert (len(scans), scans.leaked, scans.facts["left_out"]["trained_on"]) == (45, None, 3)
+    samples = read_data(folder, classes=model.classes).samples  # the evaluation recognizes these very scans
+    recalibrated = replace(trained, history=[{"data": scans.facts}])
+    assert recalibrated.was_recalibrated_on(samples, stored(folder, model).digests, model.classes)
+
+
+def test_training_patients_are_known_in_any_folder_by_the_key_of_the_run(
+    predictor: Predictor, model: EvaluatedModel, folder: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    pseudonyms = Pseudonyms()
+    pseudonyms.save(run.patients_key_file)
+    trained = replace(
+        model,
+        run=run,
+        digests={"train": frozenset({"of another image"})},
+        data={"patients": {"origin": "labels file"}},
+        data_root=tmp_path,
+        training_patients=frozenset({pseudonyms.of("patient", "p3")}),
+    )
+    rows = [f"{name}/{number}.png,{name},p{number}" for name, count in COUNTS.items() for number in range(count)]
+    labels = folder / "labels.csv"
+    labels.write_text("\n".join(["path,label,patient", *rows]) + "\n", encoding="utf-8")
+    scans, lines = read(predictor, trained, folder, labels_file=labels)
+    assert "left out: 3 scans that the model was trained on" in lines
+    assert (len(scans), scans.facts["patients"]) == (45, {"origin": "labels file", "count": 23})
+
+
+def test_score_of_a_patient_comes_from_one_series(predictor: Predictor, model: EvaluatedModel, folder: Path) -> None:
+    rows = [
+        f"{name}/{number}.png,{name},{name}{number // 2},{number % 2}"
+        for name, count in COUNTS.items()
+        for number in range(count)
+    ]
+    labels = folder / "labels.csv"
+    labels.write_text("\n".join(["path,label,patient,series", *rows]) + "\n", encoding="utf-8")
+    scans, lines = read(predictor, model, folder, labels_file=labels)
+    assert scans.chosen is not None
+    assert (len(scans), int(scans.chosen.used.sum())) == (48, 24)
+    words = "one series of each patient is used: left out 24 slices (24 of another series), 24 whole series"
+    assert f"patients: {words}" in lines
+    assert read(predictor, model, folder)[0].chosen is None
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_other_scans_of_training_patients_are_known_in_the_folder_of_the_training(
+    predictor: Predictor, model: EvaluatedModel, folder: Path, tmp_path: Path, own: bool
+) -> None:
+    regex = r"/(\d+)\.png"
+    trained = replace(
+        model,
+        data={"patients": {"origin": "--group-regex"}},
+        data_root=folder.resolve() if own else tmp_path,
+        training_patients=frozenset({"3", "4", "5", "20"}),
+    )
+    scans, lines = read(predictor, trained, folder, group_regex=regex)  # without them, 18 suspicious scans would remain
+    text = (
+        "warning: 10 scans of patients that the model was trained on: the values are fitted on the others, if there "
+        "are enough; the comparison is optimistic"
+    )
+    if not own:  # another site numbers its patients, too
+        assert (scans.leaked, text in lines) == (None, False)
+        return
+    assert scans.leaked is not None
+    paths = [sample.path for sample in read_data(folder, classes=model.classes).samples]
+    assert {path for path, leaked in zip(paths, scans.leaked, strict=True) if leaked} == {
+        "normal/20.png",
+        *(f"{name}/{number}.png" for name in COUNTS for number in (3, 4, 5)),
+    }
+    assert text in lines
+    assert read(predictor, trained, folder)[0].leaked is None
 
 
 def test_split_can_be_chosen(predictor: Predictor, model: EvaluatedModel, tmp_path: Path) -> None:

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from ctonnx.prediction.series.slices import SliceRecord
 from ctonnx_train.data.splits import Sample
 
 __all__ = ["PatientOrigin", "Patients", "age_band", "source_in_words"]
 
 _OLDEST = 90  # everyone older is in one band: ages above 89 identify people (US 45 CFR 164.514(b)(2)(i)(C))
+
+_NO_SERIES = "unknown"
 
 PatientOrigin: TypeAlias = Literal["labels file", "--group-regex", "DICOM headers"]
 
@@ -26,6 +29,7 @@ class Patients:
         studies: Study of each image, by path, as far as it is known.
         series: Series of each image, by path, as far as it is known.
         subgroups: Value of each image, by path, of subgroups such as `sex`, by their names.
+        slices: Header of each DICOM image, by path.
     """
 
     origin: PatientOrigin
@@ -33,10 +37,20 @@ class Patients:
     studies: Mapping[str, str] = field(default_factory=dict)
     series: Mapping[str, str] = field(default_factory=dict)
     subgroups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    slices: Mapping[str, SliceRecord] = field(default_factory=dict)
 
     def of(self, samples: Sequence[Sample]) -> list[str]:
         """Returns the patient of each sample; the path of an image whose patient is unknown."""
         return [self.names.get(sample.path) or f"image {sample.path}" for sample in samples]
+
+    def slice_of(self, path: str) -> SliceRecord:
+        """Returns all that is known of an image's place in a series, with the study and series of `studies`, `series`.
+
+        Images without a study and a series have one series in common, whatever their folders, which may be classes.
+        """
+        study, series = self.studies.get(path, ""), self.series.get(path, "")
+        known = self.slices.get(path) or SliceRecord(path)
+        return known._replace(file=path, study=study, series=series or ("" if study else _NO_SERIES))
 
 
 def source_in_words(origin: PatientOrigin | None) -> str:

@@ -40,6 +40,7 @@ from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, selection_ca
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.patients.metrics import PatientSlices, find_rule, patient_metrics
+from ctonnx_train.evaluation.patients.slices import left_out_in_words
 from ctonnx_train.evaluation.statistics.mcnemar import mcnemar
 from ctonnx_train.evaluation.statistics.metrics import REPLICATES, evaluate
 
@@ -183,7 +184,10 @@ def evaluate_model(
             groups=[numbers[sample.path] for sample in evaluated],
             is_novel=is_novel,
             has_caution=has_caution,
+            digests=store.digests,
         )
+        if words := left_out_in_words(slices.chosen.as_dict()):
+            log(f"patients: {words}")
     rule = find_rule(model, aggregate, top_k, has_patients=slices is not None)
     groups = slices.groups if slices else None
     document = summarize(

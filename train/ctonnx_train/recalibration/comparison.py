@@ -38,7 +38,8 @@ def measure(
     """Returns the measures of judged scans: value, 95 % interval and number of scans, each None if undefined.
 
     Where the patients are known, two measures count patients, as does their number of scans. A patient
-    with a suspicious scan is a suspicious one.
+    with a suspicious scan in the study that is decided on is a suspicious one; one with no scan to decide on is not
+    counted.
 
     The intervals of shares are Wilson's, of the effective number of scans if they are grouped; those of the others are
     percentiles of the bootstrap over the scans' groups.
@@ -60,11 +61,14 @@ def measure(
     of_patients: dict[str, Share] = {}
     if scans.is_grouped:
         first, of_scan = np.unique(scans.groups, return_index=True, return_inverse=True)[1:]
-        has_finding = np.bincount(of_scan, is_positive) > 0
+        is_decided, has_finding = np.ones(len(first), bool), np.bincount(of_scan, is_positive) > 0
+        if scans.chosen is not None:
+            is_decided = np.bincount(of_scan, scans.chosen.used) > 0
+            has_finding = np.bincount(of_scan, is_positive & scans.chosen.of_study) > 0
         found = None if judged.patient_called is None else judged.patient_called[first]
         of_patients = {
-            "patient_sensitivity": nothing if found is None else share_of(found[has_finding]),
-            "patient_specificity": nothing if found is None else share_of(~found[~has_finding]),
+            "patient_sensitivity": nothing if found is None else share_of(found[is_decided & has_finding]),
+            "patient_specificity": nothing if found is None else share_of(~found[is_decided & ~has_finding]),
         }
     return {
         "nll": {

@@ -20,7 +20,7 @@ from ctonnx.prediction.cautions import brightness_of
 from ctonnx_train.evaluation.fitting.calibration import fit_temperature
 from ctonnx_train.evaluation.fitting.novelty import fit_threshold
 from ctonnx_train.evaluation.fitting.prediction_sets import COVERAGE, fit_prediction_sets
-from ctonnx_train.evaluation.fitting.threshold import SENSITIVITY, fit_operating_point, positive_classes
+from ctonnx_train.evaluation.fitting.threshold import SENSITIVITY, fit_operating_point, positive_classes, without_leaks
 from ctonnx_train.evaluation.patients.aggregation import Aggregation, aggregate, slice_weights
 from ctonnx_train.evaluation.patients.fitting import fit_patient_rule
 from ctonnx_train.recalibration.scans import FOLDS, SiteScans
@@ -131,23 +131,40 @@ def targets_of(
 
 
 def fit_values(scans: SiteScans, rows: NDArray[np.integer[Any]], targets: Targets, earlier: Values) -> Values:
-    """Returns the values that fit the scans in `rows` best; a rule for patients only if these are known."""
+    """Returns the values that fit the scans in `rows` best; a rule for patients only if these are known.
+
+    Scans that leaked are left out, unless too few would remain for a value, as in the training.
+    """
     labels = scans.labels[rows]
     groups = scans.groups[rows] if scans.is_grouped else None
-    weights = None if groups is None else slice_weights(groups.astype(np.str_).tolist())
-    temperature = fit_temperature(scans.logits[rows], labels, weights)
+    leaked = None if scans.leaked is None else scans.leaked[rows]
+    used = without_leaks(np.isin(labels, [scans.classes.index(name) for name in targets.positive]), leaked)
+    weights = None if groups is None else slice_weights(groups[used].astype(np.str_).tolist())
+    temperature = fit_temperature(scans.logits[rows][used], labels[used], weights)
     probabilities = _probabilities(scans.logits[rows], temperature)
     return Values(
         temperature=temperature,
         operating_point=fit_operating_point(
-            probabilities, labels, scans.classes, targets.positive, sensitivity=targets.sensitivity, groups=groups
+            probabilities,
+            labels,
+            scans.classes,
+            targets.positive,
+            sensitivity=targets.sensitivity,
+            leaked=leaked,
+            groups=groups,
         ),
         prediction_sets=fit_prediction_sets(
-            probabilities, labels, scans.classes, targets.coverage, positive=targets.positive, groups=groups
+            probabilities,
+            labels,
+            scans.classes,
+            targets.coverage,
+            positive=targets.positive,
+            leaked=leaked,
+            groups=groups,
         ),
-        novelty=_fit_novelty(scans.novelty, rows, targets.quantile, earlier.novelty, groups),
+        novelty=_fit_novelty(scans.novelty, rows, targets.quantile, earlier.novelty, groups, leaked),
         brightness=brightness_of([scans.impressions[int(row)] for row in rows]),
-        patient_rule=None if groups is None else _fit_rule(probabilities, labels, groups, scans.classes, targets),
+        patient_rule=_fit_rule(scans, rows, probabilities, targets) if scans.is_grouped else None,
     )
 
 
@@ -206,24 +223,22 @@ def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[n
 
 
 def _fit_rule(
-    probabilities: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    patients: NDArray[np.int64],
-    classes: tuple[str, ...],
-    targets: Targets,
+    scans: SiteScans, rows: NDArray[np.integer[Any]], probabilities: NDArray[np.float64], targets: Targets
 ) -> PatientRule | None:
     """Returns the rule for patients, or None if no operating point can be fitted: there is one kind of patients."""
     how = targets.aggregation
     return fit_patient_rule(
         probabilities,
-        labels,
-        patients.astype(np.str_).tolist(),
-        classes,
+        scans.labels[rows],
+        scans.groups[rows].astype(np.str_).tolist(),
+        scans.classes,
         targets.positive,
         choice="auto" if how is None else how.aggregate,
         k=None if how is None else how.k,
         sensitivity=targets.sensitivity,
         coverage=targets.coverage,
+        leaked=None if scans.leaked is None else scans.leaked[rows],
+        chosen=None if scans.chosen is None else scans.chosen.take(rows),
     ).rule
 
 
@@ -233,14 +248,18 @@ def _call_patients(
     probabilities: NDArray[np.float64],
     rule: PatientRule | None,
 ) -> NDArray[np.bool_] | None:
-    """Returns for each scan in `rows` whether its patient is called suspicious; None if that is unknown."""
+    """Returns for each scan in `rows` whether its patient is called suspicious; None if that is unknown.
+
+    A patient without scans that the score comes from is not.
+    """
     if rule is None or not scans.is_grouped:
         return None
     point = rule.operating_point
     patients = scans.groups[rows].astype(np.str_).tolist()
     how = Aggregation(rule.aggregate, rule.k)
-    found = aggregate(probabilities, scans.labels[rows], patients, scans.classes, point.positive, how)
-    called = np.empty(len(rows), bool)
+    chosen = None if scans.chosen is None else scans.chosen.take(rows)
+    found = aggregate(probabilities, scans.labels[rows], patients, scans.classes, point.positive, how, chosen)
+    called = np.zeros(len(rows), bool)
     for of_patient, is_called in zip(found.rows, point.calls(found.probabilities, scans.classes), strict=True):
         called[of_patient] = is_called
     return called
@@ -252,12 +271,14 @@ def _fit_novelty(
     quantile: float | None,
     earlier: Novelty | None,
     groups: NDArray[np.integer[Any]] | None,
+    leaked: NDArray[np.bool_] | None,
 ) -> Novelty | None:
     """Returns the threshold of the novelty output on these scans; None if the model has none."""
     if novelty is None or earlier is None:
         return None
     return fit_threshold(
         novelty[rows],
+        leaked,
         quantile=quantile or earlier.quantile,
         training_images=earlier.training_images,
         components=earlier.components,

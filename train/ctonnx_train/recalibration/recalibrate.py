@@ -225,6 +225,12 @@ def _caveats(
             )
     if scans.facts["left_out"]["trained_on"] is None:
         found.append("whether the model was trained on some of these scans is unknown: its run is not next to it")
+    if scans.leaked is not None:
+        count = int(scans.leaked.sum())
+        found.append(
+            f"{counted(count, 'scan')} of patients that the model was trained on {'is' if count == 1 else 'are'} among "
+            "these, as too few others remain: both columns are optimistic"
+        )
     earlier_data = [entry["data"] for entry in spec.history if isinstance(entry.get("data"), Mapping)]
     if scans.facts["fingerprint"] in [data.get("fingerprint") for data in earlier_data]:
         found.append("the earlier values were fitted on these very scans: the column 'before' is optimistic")

@@ -16,10 +16,13 @@ from ctonnx.prediction.predictor import Predictor
 from ctonnx.system.text import Log, counted, quoted
 from ctonnx_train.data.layouts.patient_sources import find_patients
 from ctonnx_train.data.leakage import extra_copies, group_numbers, labelled_fingerprint
+from ctonnx_train.data.patients import Patients
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import open_source
+from ctonnx_train.data.splits import Sample
 from ctonnx_train.evaluation.evaluate import read_dataset
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, predict_rows, rgb_pixels
+from ctonnx_train.evaluation.patients.slices import ChosenSlices, choose_slices, left_out_in_words
 
 __all__ = ["FOLDS", "LEAST_OF_CLASS", "LEAST_OF_KIND", "ScanSplit", "SiteScans", "read_scans"]
 
@@ -48,9 +51,12 @@ class SiteScans:
         impressions: `Impression` of each scan, [scans].
         groups: Number of each scan's patient, [scans]; one without a known patient is its own.
         is_grouped: Whether any patient is known; if not, each scan is its own.
+        leaked: Scans of patients that the model was trained on, bool [scans]; None if there are none.
+        chosen: Scans that a patient's score comes from, as in prediction; None uses all.
         pixels: Pixels of the first scans, uint8 [scans, size, size, 3], to compare two model files on.
-        facts: JSON-ready facts: name, fingerprint, split, images of each class, source and number of the patients if
-            they are known, and the numbers of scans that chose the model's earlier values, and of those left out.
+        facts: JSON-ready facts: name, fingerprint (of these scans and those left out for their patients), split, images
+            of each class, source and number of the patients if they are known, and the numbers of scans that chose the
+            model's earlier values, and of those left out.
     """
 
     classes: tuple[str, ...]
@@ -62,6 +68,8 @@ class SiteScans:
     is_grouped: bool
     pixels: NDArray[np.uint8]
     facts: Mapping[str, Any]
+    leaked: NDArray[np.bool_] | None = None
+    chosen: ChosenSlices | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,8 +90,10 @@ def read_scans(
     """Reads a dataset, and predicts its scans: each once, without those that the model was trained on.
 
     Copies, which would count twice, are left out, and scans with copies of another class altogether. Patients are those
-    of `ctonnx_train.data.layouts.patient_sources.find_patients`; scans of a patient that the model was trained on are
-    left out, too, if its run is known.
+    of `ctonnx_train.data.layouts.patient_sources.find_patients`. Scans of patients that the model was trained on are
+    left out, too, if its run is known; if too few others would remain, they are kept and marked as leaked. Pseudonyms
+    under the run's key are those of the training's patients in any folder, and names in paths only in the training's
+    own: another site has a `patient_1`, too.
 
     Args:
         predictor: The model.
@@ -115,13 +125,14 @@ def read_scans(
     seen = model.trained_on or frozenset()
     patients = find_patients(found, samples, group_regex, log)
     names = {} if patients is None else patients.names
-    known = None if patients is None else model.trained_on_patients(patients.origin)
-    trained_on = {
-        sample
-        for sample in samples
-        if store.digests[sample.path] in seen or (known is not None and names.get(sample.path) in known)
-    }
-    trained_on -= conflicting | repeated
+    trained_on = {sample for sample in samples if store.digests[sample.path] in seen} - conflicting - repeated
+    unseen = [sample for sample in samples if sample not in conflicting | repeated | trained_on]
+    numbers = group_numbers(unseen, store.digests, names)
+    trained = _training_patients(model, patients, found.root)
+    of_patients = {sample for sample in unseen if names.get(sample.path) in trained}
+    others = [sample for sample in unseen if sample not in of_patients]
+    leaves_enough = _lacking(others, numbers, model.classes, positive) is None
+    trained_on |= of_patients if leaves_enough else set()
     for left, why in (
         (conflicting, "with a copy of another class"),
         (repeated, "with identical pixels to another"),
@@ -129,15 +140,28 @@ def read_scans(
     ):
         if left:
             log(f"left out: {counted(len(left), 'scan')} {why}")
-    left_out = conflicting | repeated | trained_on
-    rows = [row for row, sample in enumerate(samples) if sample not in left_out]
-    if not rows:
+    kept = others if leaves_enough else unseen
+    if not kept:
         raise DataError(f"expected scans in '{data}' that the model was not trained on, found none; use other scans")
-    kept = [samples[row] for row in rows]
-    numbers = group_numbers(kept, store.digests, names)
+    if lacking := _lacking(kept, numbers, model.classes, positive):
+        raise DataError(
+            f"expected {LEAST_OF_KIND} or more suspicious scans, {LEAST_OF_KIND} or more others, and {LEAST_OF_CLASS} "
+            f"or more of each class, each in a group of its own, in '{data}', found {lacking}: too few to fit a "
+            "threshold and to judge it; add labelled scans, or keep the model as it is"
+        )
+    leaked = None
+    if of_patients and not leaves_enough:
+        leaked = np.array([sample in of_patients for sample in kept], bool)
+        log(
+            f"warning: {counted(len(of_patients), 'scan')} of patients that the model was trained on: the values are "
+            "fitted on the others, if there are enough; the comparison is optimistic"
+        )
+    chosen = None if patients is None else choose_slices(patients, kept, store.digests)
+    if chosen and (words := left_out_in_words(chosen.as_dict())):
+        log(f"patients: {words}")
+    row_of = {sample: row for row, sample in enumerate(samples)}
+    rows = [row_of[sample] for sample in kept]
     labels = np.array([sample.label for sample in kept], np.int64)
-    groups = np.array([numbers[sample.path] for sample in kept], np.int64)
-    _check_enough(labels, groups, model.classes, positive, data)
     log(f"{model.kind} '{model.name}' on {counted(len(rows), 'scan')} of {data}")
     outputs = predict_rows(predictor, store, rows)
     counts = Counter(labels.tolist())
@@ -147,12 +171,14 @@ def read_scans(
         logits=outputs.logits,
         novelty=outputs.novelty,
         impressions=tuple(store.impressions[sample.path] for sample in kept),
-        groups=groups,
+        groups=np.array([numbers[sample.path] for sample in kept], np.int64),
         is_grouped=patients is not None,
+        leaked=leaked,
+        chosen=chosen,
         pixels=rgb_pixels(store, rows[:_COMPARED]),
         facts={
             "name": data.resolve().name,
-            "fingerprint": labelled_fingerprint(kept, store.digests, model.classes),
+            "fingerprint": labelled_fingerprint(unseen, store.digests, model.classes),
             "split": split,
             "patients": patients
             and {
@@ -170,25 +196,32 @@ def read_scans(
     )
 
 
-def _check_enough(
-    labels: NDArray[np.int64], groups: NDArray[np.int64], classes: Sequence[str], positive: Sequence[str], data: Path
-) -> None:
-    """Raises DataError if the scans are too few to fit the values and to judge the fit.
+def _training_patients(model: EvaluatedModel, patients: Patients | None, root: Path) -> frozenset[str]:
+    """Returns the names of the training patients, as far as they can be compared with those of a dataset."""
+    if patients is None or (patients.origin == "--group-regex" and model.data_root != root.resolve()):
+        return frozenset()
+    return model.trained_on_patients(patients.origin) or frozenset()
+
+
+def _lacking(
+    scans: Sequence[Sample], groups: Mapping[str, int], classes: Sequence[str], positive: Sequence[str]
+) -> str | None:
+    """Returns the numbers of scans in words if they are too few to fit the values and to judge the fit, else None.
 
     With fewer than 20 suspicious scans, a sensitivity of 0.95 would leave none that may be missed.
     """
-    suspicious = int(np.isin(labels, [classes.index(name) for name in positive]).sum())
-    others = len(labels) - suspicious
-    images = {name: int((labels == label).sum()) for label, name in enumerate(classes)}
-    units = {name: len(np.unique(groups[labels == label])) for label, name in enumerate(classes)}
+    images = dict.fromkeys(classes, 0)
+    inner: dict[str, set[int]] = {name: set() for name in classes}
+    for path, label in scans:
+        images[classes[label]] += 1
+        inner[classes[label]].add(groups[path])
+    units = {name: len(found) for name, found in inner.items()}
+    suspicious = sum(images[name] for name in positive)
+    others = len(scans) - suspicious
     if min(suspicious, others) >= LEAST_OF_KIND and min(units.values()) >= LEAST_OF_CLASS:
-        return
-    found = ", ".join(
+        return None
+    counts = ", ".join(
         f"{name} {images[name]}" + (f" in {counted(units[name], 'group')}" if units[name] < images[name] else "")
         for name in classes
     )
-    raise DataError(
-        f"expected {LEAST_OF_KIND} or more suspicious scans, {LEAST_OF_KIND} or more others, and {LEAST_OF_CLASS} or "
-        f"more of each class, each in a group of its own, in '{data}', found {suspicious} suspicious and {others} "
-        f"others ({found}): too few to fit a threshold and to judge it; add labelled scans, or keep the model as it is"
-    )
+    return f"{suspicious} suspicious and {others} others ({counts})"

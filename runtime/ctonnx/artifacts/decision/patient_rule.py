@@ -2,16 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts import json_schema
-from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 
-__all__ = ["Aggregate", "PatientRule", "aggregate_title", "carrying_slices"]
+__all__ = [
+    "Aggregate",
+    "Aggregated",
+    "PatientRule",
+    "aggregate_slices",
+    "aggregate_title",
+    "carrying_slices",
+    "is_referred",
+]
 
 Aggregate: TypeAlias = Literal["max", "mean", "top-k"]
 
@@ -27,6 +35,43 @@ def carrying_slices(scores: NDArray[np.floating[Any]], aggregate: Aggregate, k: 
     """
     count = {"max": 1, "mean": len(scores), "top-k": k or len(scores)}[aggregate]
     return np.argsort(-scores, kind="stable")[:count]
+
+
+class Aggregated(NamedTuple):
+    """The slices of one patient, aggregated.
+
+    Attributes:
+        scores: Score of each slice, float64 [slices].
+        carrying: Indices of the slices that carry the patient's score, the highest score first.
+        probabilities: Mean over these slices, float64 [classes]. The patient's score is computed from it, in training
+            as in prediction: a threshold may be exactly a patient's score.
+    """
+
+    scores: NDArray[np.float64]
+    carrying: NDArray[np.intp]
+    probabilities: NDArray[np.float64]
+
+
+def aggregate_slices(
+    probabilities: NDArray[np.floating[Any]],
+    classes: Sequence[str],
+    positive: Sequence[str],
+    aggregate: Aggregate,
+    k: int | None = None,
+) -> Aggregated:
+    """Aggregates the slices of one patient, at least one: their probabilities are [slices, classes]."""
+    scores = suspicion(probabilities, classes, positive)
+    carrying = carrying_slices(scores, aggregate, k)
+    return Aggregated(scores, carrying, probabilities[carrying].astype(np.float64).mean(axis=0))
+
+
+def is_referred(flagged: NDArray[np.bool_]) -> bool:
+    """Returns whether a patient is referred: more than half of the slices that carry its score are flagged.
+
+    >>> is_referred(np.array([True, False])), is_referred(np.array([True, True, False]))
+    (False, True)
+    """
+    return 2 * int(flagged.sum()) > len(flagged)
 
 
 def aggregate_title(aggregate: Aggregate, k: int | None = None) -> str:

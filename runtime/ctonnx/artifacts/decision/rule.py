@@ -15,7 +15,7 @@ __all__ = ["Decision", "DecisionName", "decide", "decide_all", "describe_basis",
 DecisionName: TypeAlias = Literal["positive", "negative", "refer"]
 
 
-_REASONS = {"set": "prediction set", "novelty": "novelty", "caution": "warning"}
+_REASONS = {"set": "prediction set", "novelty": "novelty", "caution": "warning", "study": "another study"}
 
 
 class Decision(NamedTuple):

@@ -24,7 +24,7 @@ OPERATORS = frozenset(
         # operators of the exports
         *("Add", "Cast", "Clip", "Concat", "Conv", "DequantizeLinear", "Div", "Gemm", "Greater"),
         *("Identity", "Log", "MatMul", "MaxPool", "Mul", "QuantizeLinear", "ReduceMean", "ReduceMin", "ReduceSum"),
-        *("Relu", "Reshape", "Slice", "Softmax", "Sub", "Transpose", "Unsqueeze"),
+        *("Relu", "Reshape", "Slice", "Softmax", "Split", "Sub", "Transpose", "Unsqueeze"),
         # operators that other versions of the exporter and the simplifier write instead
         *("AveragePool", "BatchNormalization", "Constant", "Flatten", "GlobalAveragePool", "Squeeze"),
     }

@@ -35,8 +35,8 @@ _SHARED = "SharedFunctionalGroupsSequence"
 _OF_FRAMES = ("ImageOrientationPatient", "PixelSpacing", "SliceThickness")  # an enhanced image may have them in _SHARED
 _PLAIN = (
     *("ImageType", *_DATES, "Modality", "Manufacturer", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
-    *("ConvolutionKernel", "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber", "ImagePositionPatient"),
-    *("NumberOfFrames", *_OF_FRAMES),
+    *("ConvolutionKernel", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber"),
+    *("ImagePositionPatient", "NumberOfFrames", *_OF_FRAMES),
 )
 _READ = ("SpecificCharacterSet", *_PLAIN, _SHARED)
 # Only these leave the module: a damaged file can have any text as its modality.
@@ -90,6 +90,7 @@ class Identity:
         modality: Modality in the standard's spelling; `other` for one that is not of images or radiotherapy.
         frames: Number of frames.
         spacing: Distance of rows and of columns in mm.
+        image: Pseudonym of the image, from its SOPInstanceUID: the same in every copy of the file.
     """
 
     patient: str = ""
@@ -107,6 +108,7 @@ class Identity:
     modality: str = ""
     frames: int = 1
     spacing: tuple[float, float] | None = None
+    image: str = ""
 
 
 def read_identity(file: Path, pseudonym: Callable[[str, str], str]) -> Identity | None:
@@ -114,7 +116,7 @@ def read_identity(file: Path, pseudonym: Callable[[str, str], str]) -> Identity 
 
     Args:
         file: File of any kind.
-        pseudonym: Returns the pseudonym for a kind, `patient`, `study` or `series`, and an identifier, such as
+        pseudonym: Returns the pseudonym for a kind, `patient`, `study`, `series` or `image`, and an identifier, such as
             `ctonnx.prediction.series.pseudonyms.Pseudonyms.of`.
 
     Returns:
@@ -160,6 +162,7 @@ def _identity(header: Any, pseudonym: Callable[[str, str], str]) -> Identity:
         modality=modality if modality in _MODALITIES or not modality else "other",
         frames=max(1, _read(lambda: int(header.get("NumberOfFrames") or 1)) or 1),
         spacing=(spacing[0], spacing[1]) if spacing else None,
+        image=pseudonym("image", _identifier(header, "SOPInstanceUID")),
     )
 
 

@@ -11,7 +11,10 @@ from typing import NamedTuple
 from ctonnx.prediction.series.slices import SliceRecord
 from ctonnx.system.text import counted
 
-__all__ = ["Choice", "LeftOut", "choose_series", "choose_slices", "matches_filter"]
+__all__ = ["OTHER_STUDY", "Choice", "LeftOut", "choose_series", "choose_slices", "matches_filter"]
+
+OTHER_STUDY = "of another study"
+"""Kind of `LeftOut` of slices that are not of the study whose series was taken."""
 
 
 class LeftOut(NamedTuple):
@@ -47,7 +50,7 @@ def choose_series(slices: Sequence[SliceRecord], *, series_filter: str | None = 
     Left out are slices that are not a CT's, localizers, slices of another plane, and series that do not match the
     filter. Of the remaining series, the one with the most slices is taken; of several, that with the thinnest slices,
     and then the first in the order of the files. A series whose headers give no plane is only taken if there is no
-    axial one.
+    axial one. Slices without a series are those of their study or folder; see `SliceRecord.series_key`.
 
     Args:
         slices: Slices of any series, in the order of the files.
@@ -57,9 +60,9 @@ def choose_series(slices: Sequence[SliceRecord], *, series_filter: str | None = 
         The slices of the chosen series, in the given order: none if no series remains.
     """
     suitable, reasons = _divide(slices)
-    left: dict[str, list[SliceRecord]] = {}
+    left: dict[tuple[str, str, str], list[SliceRecord]] = {}
     for one in suitable:
-        left.setdefault(one.series, []).append(one)
+        left.setdefault(one.series_key, []).append(one)
     if series_filter is not None:
         for name, inner in list(left.items()):
             if not matches_filter(inner, series_filter):
@@ -70,7 +73,7 @@ def choose_series(slices: Sequence[SliceRecord], *, series_filter: str | None = 
     ranked = sorted(left.values(), key=_rank)
     taken, *others = ranked
     for inner in others:
-        of = "of another series" if inner[0].study == taken[0].study else "of another study"
+        of = "of another series" if inner[0].study == taken[0].study else OTHER_STUDY
         left_out.append(LeftOut(of, _count(inner), _describe(inner)))
     why = _why(taken, others, is_left=bool(reasons))
     return Choice(taken, f"{_describe(taken)}: {why}", tuple(left_out))

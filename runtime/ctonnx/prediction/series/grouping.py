@@ -3,14 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from ctonnx.errors import CtonnxError
 from ctonnx.prediction.series.choice import LeftOut, choose_series, choose_slices, matches_filter
-from ctonnx.prediction.series.ordering import Ordered, in_order
-from ctonnx.prediction.series.slices import SliceReader, SliceRecord
+from ctonnx.prediction.series.repeats import without_repeats
+from ctonnx.prediction.series.slices import SliceReader, SliceRecord, folder_of
 from ctonnx.system.text import counted
 
 __all__ = ["Group", "GroupBy", "Grouping", "group_files", "unique"]
@@ -45,9 +45,12 @@ class Group:
     failed: int = 0
     error: str | None = None
 
-    def ordered(self, read: SliceReader) -> Ordered:
-        """Returns the slices in order; the headers of a folder's files are read only now."""
-        return in_order([read(one.file) for one in self.files] if self.by == "folder" else self.files)
+    def with_headers(self, read: SliceReader) -> "Group":
+        """Returns the group with the headers of its files, which of a folder are read only now: each slice once."""
+        if self.by != "folder":
+            return self
+        files, repeats = without_repeats([read(one.file) for one in self.files])
+        return replace(self, files=tuple(files), left_out=(*self.left_out, *repeats))
 
 
 class Grouping(NamedTuple):
@@ -77,7 +80,7 @@ def group_files(
     *,
     series_filter: str | None = None,
 ) -> Grouping:
-    """Groups files; of a study or patient, one series is chosen.
+    """Groups files; of a study or patient, one series is chosen. A slice that is in several files counts once.
 
     Of a series, slices that are not a CT's, localizers and slices of another plane are left out; if these are all its
     slices, it is a group without files and without an error. A series that matches the filter is taken as it is then.
@@ -97,13 +100,13 @@ def group_files(
     if by == "folder":
         folders: dict[str, list[SliceRecord]] = {}
         for file in files:
-            folders.setdefault(_folder(file), []).append(SliceRecord(file))
+            folders.setdefault(folder_of(file), []).append(SliceRecord(file))
         return Grouping([Group(by=by, name=name, folders=(name,), files=tuple(of)) for name, of in folders.items()])
     found: dict[tuple[str, str], list[SliceRecord]] = {}
     for file in files:
         record = read(file)
         name: str = getattr(record, by)
-        found.setdefault((name, "" if name else _folder(file)), []).append(record)
+        found.setdefault((name, "" if name else folder_of(file)), []).append(record)
     if not any(name for name, _ in found):
         raise CtonnxError(
             f"expected DICOM files with a {_ELEMENTS[by]} for --by {by}, found none in {counted(len(files), 'file')}, "
@@ -137,7 +140,8 @@ def group_files(
 
 
 def _group(by: GroupBy, name: str, slices: Sequence[SliceRecord], series_filter: str | None) -> Group:
-    folders = tuple(dict.fromkeys(_folder(one.file) for one in slices))
+    folders = tuple(dict.fromkeys(folder_of(one.file) for one in slices))
+    slices, repeats = without_repeats(slices)
     if by == "series":
         choice = choose_slices(slices, is_requested=series_filter is not None)
     else:
@@ -150,7 +154,7 @@ def _group(by: GroupBy, name: str, slices: Sequence[SliceRecord], series_filter:
         name=name,
         folders=folders,
         files=tuple(choice.slices),
-        left_out=choice.left_out,
+        left_out=(*choice.left_out, *repeats),
         taken=choice.why,
         error=error,
     )
@@ -168,7 +172,3 @@ def _counts(by: GroupBy, slices: Sequence[SliceRecord]) -> Iterator[str]:
         yield f"{counted(dicom, 'DICOM file')} without a {_ELEMENTS[by]}"
     if other := len(slices) - dicom:
         yield f"{counted(other, 'file')} that cannot be read as DICOM"
-
-
-def _folder(file: str) -> str:
-    return os.path.normpath(os.path.split(file)[0] or ".")

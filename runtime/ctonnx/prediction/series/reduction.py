@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
-from ctonnx.artifacts.decision.patient_rule import Aggregate, carrying_slices
+from ctonnx.artifacts.decision.patient_rule import Aggregate, aggregate_slices, is_referred
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import DecisionName, decide
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.prediction.results import Failure, Prediction, Record
-from ctonnx.prediction.series.choice import LeftOut
+from ctonnx.prediction.series.choice import OTHER_STUDY, LeftOut
 from ctonnx.prediction.series.grouping import Group, GroupBy
 from ctonnx.prediction.series.ordering import Axis, Ordered
 from ctonnx.prediction.series.slices import SliceRecord
@@ -300,11 +300,7 @@ class Reduction:
             )
         probabilities = np.stack(self._probabilities)
         classes, rule = self._spec.classes, self._rule
-        scores = suspicion(probabilities, classes, rule.point.positive)
-        carrying = carrying_slices(scores, rule.aggregate, rule.k)
-        mean = probabilities[carrying].astype(np.float64).mean(axis=0)
-        # The mean of the scores, computed from the mean probabilities as where the threshold was fitted: it may be
-        # exactly a patient's score.
+        scores, carrying, mean = aggregate_slices(probabilities, classes, rule.point.positive, rule.aggregate, rule.k)
         score = float(suspicion(mean[None], classes, rule.point.positive)[0])
         in_set = None
         if rule.sets is not None:
@@ -319,6 +315,12 @@ class Reduction:
         if decision == "negative" and self._failed:
             decision = "refer"
             reason = f"{self._failed} of {self._failed + len(scores)} slices cannot be read, and a finding may be there"
+        elif decision == "negative" and (other := sum(one.slices for one in group.left_out if one.kind == OTHER_STUDY)):
+            decision = "refer"
+            reason = (
+                f"{counted(other, 'slice')} of another study {'is' if other == 1 else 'are'} not predicted, and a "
+                "finding may be there; --by study decides about each"
+            )
         has_novelty = self._spec.novelty is not None
         novelty = np.array(self._novelty)[carrying]
         known = novelty[np.isfinite(novelty)]
@@ -341,7 +343,7 @@ class Reduction:
             failures=tuple(self._failures),
             left_out=group.left_out,
             taken=group.taken,
-            series=len({one.series for one in self._slices} - {""}),
+            series=len({(one.study, one.series) for one in self._slices} - {("", "")}),
             curve=Curve(
                 axis=self._axis,
                 places=np.array([place for _, place in self._named]),
@@ -372,7 +374,7 @@ class Reduction:
         """Returns the reason to refer the group if more than half of its carrying slices are flagged, else None."""
         flags = list(self._flags())
         flagged = [flags[index] for index in carrying if flags[index] != (False, None)]
-        if 2 * len(flagged) <= len(carrying):
+        if not is_referred(np.array([flags[index] != (False, None) for index in carrying], bool)):
             return None
         kinds = ["unlike the training images"] if any(novel for novel, _ in flagged) else []
         kinds += dict.fromkeys(caution for _, caution in flagged if caution is not None)

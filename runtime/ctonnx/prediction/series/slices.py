@@ -1,17 +1,21 @@
 """A slice: an image file, and its place in a series from its DICOM header."""
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ctonnx.errors import CtonnxError, ImageError
 from ctonnx.images.formats import is_dicom
 from ctonnx.images.source import open_source
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
 
-__all__ = ["SliceReader", "SliceRecord", "slice_reader"]
+if TYPE_CHECKING:
+    from ctonnx.images.dicom.identity import Identity
+
+__all__ = ["SliceReader", "SliceRecord", "folder_of", "record_of", "slice_reader"]
 
 
 class SliceRecord(NamedTuple):
@@ -31,6 +35,7 @@ class SliceRecord(NamedTuple):
         modality: Modality; empty if unknown.
         frames: Number of frames.
         is_dicom: Whether the file is DICOM.
+        image: Pseudonym of the image, the same in every copy of the file; empty if unknown.
     """
 
     file: str
@@ -46,6 +51,17 @@ class SliceRecord(NamedTuple):
     modality: str = ""
     frames: int = 1
     is_dicom: bool = False
+    image: str = ""
+
+    @property
+    def series_key(self) -> tuple[str, str, str]:
+        """Study, series and folder that distinguish the slice's series from all others; unused parts are empty.
+
+        Slices without a series are those of their study, and without a study those of their folder, so that slices of
+        two studies are never one series. A series belongs to its study, as the series of labels files are often
+        numbered in each study.
+        """
+        return self.study, self.series, "" if self.study or self.series else folder_of(self.file)
 
 
 SliceReader: TypeAlias = Callable[[str], SliceRecord]
@@ -79,27 +95,36 @@ def slice_reader(pseudonyms: Pseudonyms, *, needs_dicom: bool) -> SliceReader:
                 "--by folder"
             ) from error
         found = read_identity(Path(file), pseudonyms.of)
-        if found is None:
-            return SliceRecord(file)
-        # Most slices of a series have these texts in common: they are kept once.
-        patient, study, series = (sys.intern(text) for text in (found.patient, found.study, found.series))
-        return SliceRecord(
-            file,
-            patient,
-            study,
-            series,
-            position=found.position,
-            instance=found.instance,
-            plane=found.plane,
-            is_localizer=found.is_localizer,
-            kernel=sys.intern(found.kernel),
-            thickness=found.thickness,
-            modality=sys.intern(found.modality),
-            frames=found.frames,
-            is_dicom=True,
-        )
+        return SliceRecord(file, is_dicom=True) if found is None else record_of(file, found)
 
     return read
+
+
+def record_of(file: str, found: "Identity") -> SliceRecord:
+    """Returns the record of a DICOM file from the identity in its header."""
+    # Most slices of a series have these texts in common: they are kept once.
+    patient, study, series = (sys.intern(text) for text in (found.patient, found.study, found.series))
+    return SliceRecord(
+        file,
+        patient,
+        study,
+        series,
+        position=found.position,
+        instance=found.instance,
+        plane=found.plane,
+        is_localizer=found.is_localizer,
+        kernel=sys.intern(found.kernel),
+        thickness=found.thickness,
+        modality=sys.intern(found.modality),
+        frames=found.frames,
+        is_dicom=True,
+        image=found.image,
+    )
+
+
+def folder_of(file: str) -> str:
+    """Returns the folder of a file, `.` for that of a bare name."""
+    return os.path.normpath(os.path.split(file)[0] or ".")
 
 
 def _is_dicom_file(file: str) -> bool:

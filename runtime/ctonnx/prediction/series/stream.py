@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.prediction.results import Record
 from ctonnx.prediction.series.grouping import Group
+from ctonnx.prediction.series.ordering import in_order
 from ctonnx.prediction.series.reduction import GroupRecord, GroupRule, Reduction
 from ctonnx.prediction.series.slices import SliceReader
 
@@ -38,8 +39,9 @@ def predict_groups(
 
     def files() -> Iterator[str]:
         for group in groups:
-            ordered = group.ordered(read)
-            started.append(Reduction(group, ordered, spec, rule))
+            known = group.with_headers(read)
+            ordered = in_order(known.files)
+            started.append(Reduction(known, ordered, spec, rule))
             yield from (one.file for one in ordered.slices)
 
     for record in predict(files()):

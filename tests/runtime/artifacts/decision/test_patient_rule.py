@@ -9,7 +9,7 @@ import pytest
 
 from ctonnx.artifacts import json_schema
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
-from ctonnx.artifacts.decision.patient_rule import PatientRule, carrying_slices
+from ctonnx.artifacts.decision.patient_rule import PatientRule, aggregate_slices, carrying_slices, is_referred
 
 SCORES = np.array([0.2, 0.9, 0.4, 0.9])
 
@@ -46,3 +46,17 @@ def test_a_rule_fits_the_classes_of_its_model() -> None:
 def test_a_rule_is_read_from_json() -> None:
     rule = PatientRule(aggregate="top-k", k=3, operating_point=POINT, patients=40)
     assert json_schema.read(PatientRule, json.loads(json.dumps(asdict(rule)))) == rule
+
+
+def test_a_patients_probabilities_are_the_mean_over_the_slices_that_carry_its_score() -> None:
+    scores = np.array([0.25, 0.75, 0.5])
+    found = aggregate_slices(np.stack([1 - scores, scores], axis=1), ("normal", "tumor"), ("tumor",), "top-k", 2)
+    assert found.scores.tolist() == scores.tolist()
+    assert found.carrying.tolist() == [1, 2]
+    assert found.probabilities.tolist() == [0.375, 0.625]
+
+
+def test_half_of_the_carrying_slices_do_not_refer_a_patient() -> None:
+    assert not is_referred(np.array([True, True, False, False]))
+    assert is_referred(np.array([True, True, False]))
+    assert not is_referred(np.array([], bool))

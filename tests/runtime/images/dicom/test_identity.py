@@ -68,6 +68,7 @@ def test_header_gives_patient_place_and_scanner(tmp_path: Path, syntax: str) -> 
         age=69,
         modality="CT",
         spacing=(0.7, 0.6),
+        image=f"image {data.SOPInstanceUID}",
     )
 
 

@@ -86,6 +86,16 @@ def test_reason_has_the_details_of_a_series() -> None:
     assert LeftOut("localizer", 2).reason == "localizer"
 
 
+def test_series_of_two_studies_with_one_number_are_two() -> None:
+    slices = [*series("1", 2, study="a"), *series("1", 3, study="b")]
+    assert chosen(slices)[1:] == ("3 slices, 5 mm: most slices", [("of another study", 2)])
+
+
+def test_slices_without_a_series_are_those_of_their_study() -> None:
+    slices = [*series("", 2, study="a"), *series("", 3, study="b")]
+    assert chosen(slices)[1:] == ("3 slices, 5 mm: most slices", [("of another study", 2)])
+
+
 def test_series_of_another_study_is_described_as_one() -> None:
     slices = chosen(series("new", 3, study="2"), series("old", 5, study="1"), series("scout", 1, study="1"))
     assert slices[2] == [("of another study", 3), ("of another series", 1)]

@@ -8,6 +8,7 @@ import pytest
 from ctonnx.errors import CtonnxError
 from ctonnx.prediction.series.choice import LeftOut
 from ctonnx.prediction.series.grouping import group_files, unique
+from ctonnx.prediction.series.ordering import in_order
 from ctonnx.prediction.series.slices import SliceRecord
 
 
@@ -56,7 +57,7 @@ def test_headers_of_a_folder_are_read_when_it_is_reached() -> None:
         raise AssertionError(file)
 
     (group,) = group_files(["x/s10.png", "x/s2.png"], "folder", fail).groups
-    assert [one.file for one in group.ordered(read).slices] == ["x/s2.png", "x/s10.png"]
+    assert [one.file for one in in_order(group.with_headers(read).files).slices] == ["x/s2.png", "x/s10.png"]
 
 
 def test_folder_of_a_bare_name_is_the_working_folder() -> None:
@@ -151,6 +152,36 @@ def test_filter_that_matches_no_series_is_an_error_with_the_kernels(by: str) -> 
     with pytest.raises(CtonnxError) as caught:
         files_of(by, series_filter="x")
     assert str(caught.value) == message
+
+
+def copies(file: str) -> SliceRecord:
+    """Slices of one series, each of which the files `x/N` and `y/N` have."""
+    place = int(file[2:])
+    return dicom(file, "A", "a", "a1", position=float(place), instance=place, image=f"image {place}")
+
+
+@pytest.mark.parametrize("by", ["series", "study", "patient"])
+def test_slice_that_was_exported_twice_counts_once(by: str) -> None:
+    (group,) = group_files(["x/1", "x/2", "y/1", "y/2", "y/3"], by, copies).groups  # type: ignore[arg-type]
+    assert [one.file for one in group.files] == ["x/1", "x/2", "y/3"]
+    assert group.left_out == (LeftOut("exported twice", 2),)
+    assert group.folders == ("x", "y")
+
+
+def test_slice_that_is_twice_in_a_folder_counts_once() -> None:
+    (group,) = group_files(["x/1", "x/01", "x/2"], "folder", copies).groups
+    assert len(group.files) == 3
+    group = group.with_headers(copies)
+    assert ([one.file for one in group.files], group.left_out) == (["x/1", "x/2"], (LeftOut("exported twice", 1),))
+
+
+def test_files_without_a_series_are_one_series_of_each_study() -> None:
+    def nameless(file: str) -> SliceRecord:
+        return dicom(file, "A", file[0], "")
+
+    (group,) = group_files(["a/1", "a/2", "b/1", "b/2", "b/3"], "patient", nameless).groups
+    assert [one.file for one in group.files] == ["b/1", "b/2", "b/3"]
+    assert group.left_out == (LeftOut("of another study", 2, "2 slices"),)
 
 
 def test_file_that_is_named_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,3 +184,32 @@ def test_group_with_slices_that_cannot_be_read_is_not_negative() -> None:
         "1 of 3 slices cannot be read, and a finding may be there",
     )
     assert predicted([0.1, 0.9, failure], with_rule("max")).decision == "positive"
+
+
+def test_slices_of_two_studies_are_of_two_series() -> None:
+    def count(*known: tuple[str, str]) -> int:
+        slices = [SliceRecord(f"{row}", study=study, series=series) for row, (study, series) in enumerate(known)]
+        rule = GroupRule.of(SPEC)
+        assert rule is not None
+        reduction = Reduction(group_of(slices), in_order(slices), SPEC, rule)
+        for one in slices:
+            assert reduction.takes(prediction(one.file, 0.5))
+            reduction.add(prediction(one.file, 0.5))
+        found = reduction.result()
+        assert isinstance(found, GroupPrediction)
+        return found.series
+
+    assert count(("a", "1"), ("a", "1"), ("a", "2")) == 2
+    assert count(("a", ""), ("b", "")) == 2
+    assert count(("", ""), ("", "")) == 0
+
+
+def test_patient_with_another_study_is_not_negative() -> None:
+    other = (LeftOut("of another study", 40, "40 slices"), LeftOut("of another series", 2, "2 slices"))
+    found = predicted([0.1, 0.2], with_rule("max"), left_out=other)
+    assert (found.decision, found.reason) == (
+        "refer",
+        "40 slices of another study are not predicted, and a finding may be there; --by study decides about each",
+    )
+    assert predicted([0.1, 0.9], with_rule("max"), left_out=other).decision == "positive"
+    assert predicted([0.1, 0.2], with_rule("max"), left_out=other[1:]).decision == "negative"

@@ -32,7 +32,18 @@ def test_record_has_the_header_under_pseudonyms(tmp_path: Path) -> None:
         thickness=1.0,
         modality="CT",
         is_dicom=True,
+        image=NAMES.of("image", "1.2.826.77.66.1.4.3"),
     )
+
+
+def test_slices_without_a_series_are_those_of_their_study_or_folder() -> None:
+    def key(file: str, study: str, series: str) -> tuple[str, str, str]:
+        return SliceRecord(file, study=study, series=series).series_key
+
+    assert key("a/1", "s", "1") == key("b/2", "s", "1") != key("a/1", "t", "1")
+    assert key("a/1", "s", "") == key("b/2", "s", "") != key("a/1", "t", "")
+    assert key("a/1", "", "") == key("a/2", "", "") != key("b/1", "", "")
+    assert key("a/1", "", "1") == key("b/1", "", "1")
 
 
 def test_localizer_and_plane_are_read(tmp_path: Path) -> None:

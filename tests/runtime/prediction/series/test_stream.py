@@ -57,6 +57,23 @@ def test_stream_that_reads_everything_ahead_gives_the_same() -> None:
     assert [record.as_dict() for record in everything] == [record.as_dict() for record in some]
 
 
+def test_slice_that_is_twice_in_a_folder_is_predicted_once() -> None:
+    def read(file: str) -> SliceRecord:
+        return SliceRecord(file, series="s", instance=1, image="uid", is_dicom=True)
+
+    rule = GroupRule.of(SPEC)
+    assert rule is not None
+    (found,) = predict_groups(
+        [group_of(["a/1", "a/2"], by="folder")],
+        lambda files: (prediction(file, 0.75) for file in files),
+        spec=SPEC,
+        rule=rule,
+        read=read,
+    )
+    assert isinstance(found, GroupPrediction)
+    assert (found.used, [one.reason for one in found.left_out]) == (1, ["exported twice"])
+
+
 def test_groups_without_any_slice_are_all_failures() -> None:
     found, _ = predict([group for group in GROUPS if not group.files])
     assert [record.as_dict()["error"] for record in found] == ["no axial CT series"] * 3

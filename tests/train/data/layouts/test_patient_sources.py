@@ -66,6 +66,34 @@ def test_a_labels_file_without_patients_leaves_them_to_the_paths(images_in: Imag
     assert lines == ["patients: 3 from --group-regex (of 3 images); subgroups: sex"]
 
 
+@pytest.mark.parametrize("source", ["headers", "paths", "labels"])
+def test_the_headers_place_each_slice_in_its_series(tmp_path: Path, source: str) -> None:
+    samples = write_slices(
+        tmp_path,
+        PatientID=["MRN1", "MRN2"],
+        StudyInstanceUID=["1.1", "1.2"],
+        SeriesInstanceUID=["1.1.1", "1.2.1"],
+        SliceThickness=[1.0, 5.0],
+        ConvolutionKernel=["B60f", "B30f"],
+        InstanceNumber=[4, 5],
+        ImageOrientationPatient=[[1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1]],
+        ImagePositionPatient=[[0, 0, 7], [0, 7, 0]],
+    )
+    if source == "labels":
+        rows = "".join(f"{sample.path},{'ab'[sample.label]},P{sample.label},3\n" for sample in samples)
+        data = labelled(tmp_path, f"path,label,patient,series\n{rows}")
+    else:
+        data = read_data(tmp_path, pseudonyms=NAMES)
+    patients, _ = found(data, r"IM(\d)" if source == "paths" else None)
+    assert patients is not None
+    one, other = (patients.slice_of(sample.path) for sample in samples)
+    series = NAMES.of("series", "3") if source == "labels" else NAMES.of("series", "1.1.1")
+    assert (one.file, one.study, one.series) == (samples[0].path, NAMES.of("study", "1.1"), series)
+    assert (one.plane, one.position, one.instance, one.kernel, one.thickness) == ("axial", 7.0, 4, "B60f", 1.0)
+    assert other.plane == "coronal"
+    assert one.image == NAMES.of("image", "1.2.3")
+
+
 def test_patients_of_dicom_headers_are_pseudonyms(tmp_path: Path) -> None:
     samples = write_slices(
         tmp_path,

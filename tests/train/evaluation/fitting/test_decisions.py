@@ -68,6 +68,13 @@ def test_novelty_and_cautions_refer_too_and_one_image_may_have_several_reasons()
     assert metrics(is_novel=np.ones(6, bool))["specificity_interval"] is None
 
 
+def test_patients_of_whom_a_study_is_not_seen_are_not_negative() -> None:
+    partial = np.array([True, False, True, False, False, False])
+    found = metrics(sets=None, is_partial=partial)
+    assert (found["referred"], found["referred_by"]) == (1, {"set": 0, "study": 1})
+    assert metrics(sets=None)["referred_by"] == {"set": 0}
+
+
 def test_without_sets_the_operating_point_decides_every_image() -> None:
     found = metrics(sets=None)
     assert (found["referred"], found["referred_by"]) == (0, {"set": 0})

@@ -19,6 +19,7 @@ from ctonnx_train.evaluation.fitting.threshold import (
     operating_metrics,
     positive_classes,
     suspicious_metrics,
+    without_leaks,
 )
 
 CLASSES = ("adenocarcinoma", "benign", "normal", "squamous cell carcinoma")
@@ -220,6 +221,22 @@ def test_images_with_a_copy_in_the_training_set_do_not_fit_the_threshold() -> No
     assert point.threshold == pytest.approx(between(0.3, 0.8))
     assert (point.positive_images, point.negative_images) == (2, 1)
     assert (point.leaked_images, point.leaked_images_used) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "leaked", "used"),
+    [
+        ([0, 0, 1, 1], [True, False, True, False], [False, True, False, True]),
+        ([0, 0, 1, 1], [True, True, True, False], [True] * 4),
+        ([0, 0, 1, 1], [True] * 4, [True] * 4),
+        ([0, 1, 2, 2], [False, False, True, True], [True, True, False, False]),
+    ],
+)
+def test_leaked_images_are_used_only_where_the_others_are_of_one_kind(
+    kinds: list[int], leaked: list[bool], used: list[bool]
+) -> None:
+    assert without_leaks(np.array(kinds), np.array(leaked)).tolist() == used
+    assert without_leaks(np.array(kinds), None).all()
 
 
 def test_where_only_leaked_images_of_a_kind_are_there_they_are_used_and_it_is_logged() -> None:

@@ -1,9 +1,12 @@
 """From slices to patients: whose scores count, what a patient's label is, and when its slices refer it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ctonnx_train.evaluation.patients.aggregation import Aggregation, aggregate, label_of, slice_weights
+from ctonnx_train.evaluation.patients.slices import ChosenSlices
 
 CLASSES = ("benign", "normal", "tumor")
 SCORES = np.array([0.1, 0.9, 0.2, 0.4, 0.6])
@@ -31,6 +34,24 @@ def test_a_patients_probabilities_are_the_mean_over_the_slices_that_carry_its_sc
     assert [rows.tolist() for rows in found.carrying] == carrying
     assert [rows.tolist() for rows in found.rows] == [[0, 2, 4], [1, 3]]
     assert found.labels.tolist() == [1, 2]
+
+
+def test_the_score_is_that_of_the_used_slices_and_the_class_that_of_their_study() -> None:
+    chosen = ChosenSlices(
+        used=np.array([True, False, True, False, False]),
+        of_study=np.array([True, False, True, False, True]),
+        has_other_study=np.zeros(5, bool),
+    )
+    found = aggregate(PROBABILITIES, LABELS, NAMES, CLASSES, ("benign",), Aggregation("mean"), chosen)
+    assert found.names == ("b",)  # nothing of the other patient is used
+    np.testing.assert_allclose(found.probabilities, [PROBABILITIES[[0, 2]].mean(axis=0)])
+    assert found.labels.tolist() == [0]  # the last slice is not used, but shows what the patient has
+    assert [rows.tolist() for rows in found.used] == [[0, 2]]
+    assert [rows.tolist() for rows in found.rows] == [[0, 2, 4]]
+    assert sorted(found.carrying[0].tolist()) == [0, 2]
+    other = replace(chosen, of_study=chosen.used)  # the last slice is of another study
+    found = aggregate(PROBABILITIES, LABELS, NAMES, CLASSES, ("benign",), Aggregation("mean"), other)
+    assert found.labels.tolist() == [1]
 
 
 def test_one_slice_of_a_suspicious_class_makes_the_patient_of_that_class() -> None:

@@ -9,6 +9,7 @@ from tests.train.evaluation.patients.made import CLASSES, POSITIVE, made
 from ctonnx_train.evaluation.fitting.threshold import fit_operating_point
 from ctonnx_train.evaluation.patients.aggregation import Aggregation, aggregate
 from ctonnx_train.evaluation.patients.fitting import fit_patient_rule
+from ctonnx_train.evaluation.patients.slices import ChosenSlices
 
 TARGETS: dict[str, Any] = {"sensitivity": 0.95, "coverage": 0.9}
 
@@ -82,6 +83,35 @@ def test_patients_with_a_leaked_slice_are_left_out_of_the_choice_and_the_fits() 
         **TARGETS,
     )
     assert found.areas == others.areas
+
+
+def test_the_rule_is_fitted_on_the_slices_that_are_used() -> None:
+    scans = made(60, 8)
+    used = np.arange(480) % 8 < 4  # the lesions are in the first three slices of each patient
+    chosen = ChosenSlices(used=used, of_study=np.ones(480, bool), has_other_study=np.zeros(480, bool))
+    found = fit_patient_rule(*scans, CLASSES, POSITIVE, chosen=chosen, **TARGETS)
+    names = [name for name, is_used in zip(scans.names, used, strict=True) if is_used]
+    expected = fit_patient_rule(scans.probabilities[used], scans.labels[used], names, CLASSES, POSITIVE, **TARGETS)
+    assert found == expected != fit_patient_rule(*scans, CLASSES, POSITIVE, **TARGETS)
+
+
+def test_patients_who_share_a_slice_count_once() -> None:
+    scans = made(60, 8)
+    alone = fit_patient_rule(*scans, CLASSES, POSITIVE, groups=scans.numbers, **TARGETS)
+    assert alone == fit_patient_rule(*scans, CLASSES, POSITIVE, **TARGETS)
+    pairs = [number // 4 * 2 + number % 2 for number in scans.numbers]  # two ill, or two healthy patients
+    found = fit_patient_rule(*scans, CLASSES, POSITIVE, groups=pairs, **TARGETS)
+    assert alone.rule is not None
+    assert found.rule is not None
+    assert found.rule.prediction_sets is not None
+    assert found.rule.prediction_sets.patients == {"normal": 15, "tumor": 15}
+    assert found.rule.operating_point.positive_patients == 15
+    assert found.rule.operating_point.positive_images == 30
+    assert found.rule.patients == 60
+    bounds = [of.operating_point.sensitivity_bound for of in (found.rule, alone.rule)]
+    assert bounds[0] is not None
+    assert bounds[1] is not None
+    assert bounds[0] < bounds[1]
 
 
 @pytest.mark.parametrize(("positive", "name"), [(POSITIVE, "max"), ((), "mean")])

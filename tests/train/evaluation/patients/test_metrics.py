@@ -1,6 +1,7 @@
 """Metrics of patients: their numbers, intervals over patients, and which rule is used."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -73,6 +74,18 @@ def test_patients_who_share_a_copy_are_resampled_together() -> None:
     assert (found["metrics"]["bootstrap"]["units"], found["count"]) == (5, 6)
 
 
+def test_patients_who_share_a_copy_are_worth_one_in_subgroups() -> None:
+    scans = made(40, 2)
+    slices = slices_of(scans, sex=["F"] * 40)
+    pairs = replace(slices, groups=[number // 4 * 2 + number % 2 for number in scans.numbers])
+    rule = rule_of(fitted(scans))
+    alone, found = (
+        measured(scans, rule, of)["subgroups"]["by"]["sex"]["values"]["F"]["suspicious"] for of in (slices, pairs)
+    )
+    assert found["value"] == alone["value"]
+    assert found["interval"][0] < alone["interval"][0]
+
+
 def test_novel_slices_and_warnings_refer_their_patient() -> None:
     scans = made(6, 3)
     rule = replace(fitted(scans), aggregate="mean", k=None, prediction_sets=None)
@@ -82,6 +95,54 @@ def test_novel_slices_and_warnings_refer_their_patient() -> None:
     slices = replace(slices_of(scans), is_novel=novel, has_caution=caution)
     decisions = measured(scans, rule_of(rule), slices)["decisions"]
     assert decisions["referred_by"] == {"set": 0, "novelty": 1, "caution": 0}
+
+
+def with_series(scans: Made, series: Callable[[int], tuple[str, str]], **subgroups: list[str]) -> PatientSlices:
+    """The slices, with the study and the series of each by its row."""
+    known = scans.patients(**subgroups)
+    studies, numbers = zip(*(series(row) for row in range(len(scans.samples))), strict=True)
+    paths = [sample.path for sample in scans.samples]
+    patients = replace(
+        known, studies=dict(zip(paths, studies, strict=True)), series=dict(zip(paths, numbers, strict=True))
+    )
+    return PatientSlices(patients=patients, samples=scans.samples, groups=scans.numbers)
+
+
+def test_one_series_of_each_patient_is_evaluated_and_the_others_are_counted() -> None:
+    scans = made(24, 6)
+    rule = fitted(scans)
+    slices = with_series(scans, lambda row: ("st", "12"[row % 6 > 3]))
+    found = measured(scans, rule_of(rule), slices)
+    assert found["left_out"] == {"slices": {"of another series": 48}, "series": 24, "patients": 0}
+    assert (found["count"], found["images"]) == (24, 144)
+    used = np.arange(144) % 6 < 4
+    patients = aggregate(
+        *(scans.probabilities[used], scans.labels[used], np.array(scans.names)[used].tolist(), CLASSES, POSITIVE),
+        Aggregation(rule.aggregate, rule.k),
+    )
+    expected = suspicious_metrics(rule.operating_point, patients.probabilities, patients.labels, CLASSES)
+    assert expected is not None
+    assert found["suspicious"]["sensitivity"] == expected["sensitivity"]
+    assert measured(scans, ChosenRule(), slices)["left_out"] == found["left_out"]
+
+
+def test_a_patient_with_another_study_is_not_negative() -> None:
+    scans = made(6, 3)
+    rule = replace(fitted(scans), prediction_sets=None)
+    rule = replace(rule, operating_point=replace(rule.operating_point, threshold=1.0))
+    slices = with_series(scans, lambda row: ("old" if row == 2 else "new", "1"))
+    decisions = measured(scans, rule_of(rule), slices)["decisions"]
+    assert (decisions["referred"], decisions["referred_by"]) == (1, {"set": 0, "study": 1})
+    assert "study" not in measured(scans, rule_of(rule))["decisions"]["referred_by"]
+
+
+def test_subgroups_are_those_of_the_slices_that_are_used() -> None:
+    scans = made(40, 3)
+    slices = with_series(scans, lambda row: ("st", "12"[row % 3 > 1]))
+    kernel = {sample.path: "soft" if row % 3 < 2 else "lung" for row, sample in enumerate(scans.samples)}
+    slices = replace(slices, patients=replace(slices.patients, subgroups={"kernel": kernel}))
+    values = measured(scans, rule_of(fitted(scans)), slices)["subgroups"]["by"]["kernel"]["values"]
+    assert {name: of["patients"] for name, of in values.items()} == {"soft": 40}
 
 
 def test_without_a_rule_the_score_is_measured_and_nothing_is_decided() -> None:

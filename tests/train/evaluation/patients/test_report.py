@@ -37,6 +37,17 @@ def test_the_section_has_the_metrics_the_rule_and_the_decisions_of_patients() ->
     assert "Subgroups" not in text
 
 
+def test_slices_that_are_left_out_are_counted() -> None:
+    left_out = {"slices": {"exported twice": 2, "of another series": 40}, "series": 5, "patients": 0}
+    found = metrics_of(made(40, 4)) | {"left_out": left_out}
+    words = (
+        "one series of each patient is used: left out 42 slices (2 exported twice, 40 of another series), "
+        "5 whole series"
+    )
+    assert f"As in `ctonnx predict --by patient`, {words}.\n" in list(patient_lines(found, seen=True))
+    assert words in list(patient_table("valid", found))
+
+
 def test_subgroups_have_a_table_and_a_sentence_each() -> None:
     scans = made(64, 4)
     found = metrics_of(scans, sex=["F", "F", "M", "M"] * 16, site=["A"] * 50 + ["B"] * 14)

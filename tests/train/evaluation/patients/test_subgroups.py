@@ -43,6 +43,36 @@ def test_groups_that_do_not_differ_are_rejected_no_more_often_than_the_level() -
     assert (p_values <= 0.2).mean() > 0.1  # it is not a test that never rejects
 
 
+def test_patients_of_one_group_count_once_in_intervals_and_tests() -> None:
+    labels = np.tile([0, 1], 40)
+    right = np.random.default_rng(0).random(80) < np.repeat([0.9, 0.5], 40)
+    site = ["A"] * 40 + ["B"] * 40
+    twins = [number // 4 * 2 + number % 2 for number in range(80)]  # two patients of one class and one site
+    options: dict[str, Any] = {"permutations": 200}
+    alone, found = (
+        subgroup_metrics({"site": site}, predicted(right, labels), labels, CLASSES, POINT, groups=groups, **options)
+        for groups in (None, twins)
+    )
+    assert alone is not None
+    assert found is not None
+    share = found["by"]["site"]["values"]["A"]["class tumor"]
+    rows = np.flatnonzero(labels[:40] == 1)
+    expected = share_of(right[rows], np.array(twins)[rows])
+    assert (share["patients"], share["interval"]) == (20, expected["interval"])
+    assert share["interval"] != alone["by"]["site"]["values"]["A"]["class tumor"]["interval"]
+    firsts = np.unique(twins, return_index=True)[1]
+    once = subgroup_metrics(
+        {"site": [site[row] for row in firsts]},
+        predicted(right[firsts], labels[firsts]),
+        labels[firsts],
+        CLASSES,
+        POINT,
+        **options,
+    )
+    assert once is not None
+    assert found["by"]["site"]["tests"] == once["by"]["site"]["tests"] != alone["by"]["site"]["tests"]
+
+
 def test_the_family_of_all_tests_keeps_its_level() -> None:
     random = np.random.default_rng(6)
     labels = np.tile([0, 1, 2], 40)

@@ -19,6 +19,7 @@ from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.prediction.cautions import Impression
 from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.data.patients import Patients
 from ctonnx_train.evaluation.evaluate import evaluate_model
 from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
 from ctonnx_train.evaluation.fitting.calibration import fit_temperature
@@ -66,10 +67,15 @@ def calibrated_on(
     def logits(network: None, store: object, rows: Sequence[int], *, device: torch.device) -> NDArray[np.float32]:
         return LOGITS[: len(rows)]
 
-    def run(counts: Mapping[str, int]) -> tuple[Calibrated, Prepared, list[str]]:
+    def run(
+        counts: Mapping[str, int],
+        settings: TrainSettings = QUICK,
+        change: Callable[[Prepared], Prepared] = lambda prepared: prepared,
+    ) -> tuple[Calibrated, Prepared, list[str]]:
         lines: list[str] = []
-        prepared = prepare(read_data(images_in(tmp_path / "scans", counts)), QUICK, SMALL, lambda line: None)
-        return calibrate(cast("Any", None), fitted(ROWS), prepared, QUICK, lines.append), prepared, lines
+        prepared = prepare(read_data(images_in(tmp_path / "scans", counts)), settings, SMALL, lambda line: None)
+        prepared = change(prepared)
+        return calibrate(cast("Any", None), fitted(ROWS), prepared, settings, lines.append), prepared, lines
 
     monkeypatch.setattr("ctonnx_train.training.results.run_record.predict_logits", logits)
     return run
@@ -89,6 +95,97 @@ def test_the_validation_set_is_calibrated_on_and_the_test_set_is_predicted(
     assert calibrated.sets is not None
     assert (calibrated.sets.coverage, calibrated.sets.images) == (QUICK.coverage, {"a": 2, "b": 2})
     assert [line.partition(":")[0] for line in lines] == [f"temperature {calibrated.temperature:.3f}"]
+
+
+def test_the_temperature_is_that_of_the_images_that_did_not_leak(
+    calibrated_on: Callable[..., tuple[Calibrated, Prepared, list[str]]],
+) -> None:
+    def leaking(*rows: int) -> Callable[[Prepared], Prepared]:
+        return lambda made: replace(made, leaked_valid=frozenset(made.data.splits["valid"][row] for row in rows))
+
+    found, _, lines = calibrated_on(COUNTS, change=leaking(2))
+    honest = [0, 1, 3]
+    assert found.temperature == fit_temperature(LOGITS[honest], np.array([0, 0, 1]))
+    assert found.temperature != fit_temperature(LOGITS, np.array([0, 0, 1, 1]))
+    assert lines[0].startswith(
+        f"temperature {found.temperature:.3f}: negative log-likelihood on the 3 validation images that did not leak "
+    )
+    assert found.point is not None
+    assert found.point.positive_images == 1
+    every, _, lines = calibrated_on(COUNTS, change=leaking(2, 3))  # no image of the other kind would be left
+    assert every.temperature == fit_temperature(LOGITS, np.array([0, 0, 1, 1]))
+    assert " on the validation images " in lines[0]
+
+
+def test_without_suspicious_classes_the_temperature_needs_two_classes_that_did_not_leak(
+    calibrated_on: Callable[..., tuple[Calibrated, Prepared, list[str]]],
+) -> None:
+    counts = {f"{split}/{name}": 2 for split in ("train", "valid") for name in ("benign", "normal")}
+    settings = replace(QUICK, positive=())
+    found, _, _ = calibrated_on(
+        counts, settings, lambda made: replace(made, leaked_valid=frozenset(made.data.splits["valid"][:1]))
+    )
+    assert found.temperature == fit_temperature(LOGITS[1:], np.array([0, 1, 1]))
+
+
+def test_the_rule_for_patients_is_fitted_on_one_series_of_each(
+    calibrated_on: Callable[..., tuple[Calibrated, Prepared, list[str]]], tmp_path: Path
+) -> None:
+    def with_series(made: Prepared) -> Prepared:
+        paths = [sample.path for sample in made.data.splits["valid"]]
+        series = dict(zip(paths, ["1", "2", "1", "1"], strict=True))
+        patients = Patients(
+            origin="labels file",
+            names=dict(zip(paths, "AABB", strict=True)),
+            studies=dict.fromkeys(paths, "st"),
+            series=series,
+        )
+        groups = {sample.path: "AB".find(patients.names.get(sample.path, "-")) for sample in made.data.samples}
+        return replace(made, patients=patients, groups=groups)
+
+    settings = replace(QUICK, aggregate="max")
+    counts = {name: count for name, count in COUNTS.items() if name != "test/b"}
+    found, prepared, lines = calibrated_on(counts, settings, with_series)
+    assert found.patients is not None
+    assert found.patients.rule is not None
+    scores = found.probabilities["valid"][:, 1]
+    assert scores[1] == max(scores[:2])  # the slice that would carry the score of A, if its series were taken
+    assert found.patients.rule.operating_point.gap == pytest.approx((scores[0], max(scores[2:])), abs=1e-6)
+    words = "one series of each patient is used: left out 1 slice (1 of another series), 1 whole series"
+    assert f"validation patients: {words}" in lines
+    plan = RunPlan(data=tmp_path / "scans", settings=settings, preprocessing=SMALL, class_names={})
+    record = make_record(fitted(ROWS), found, prepared, plan, time.perf_counter())
+    patients = record.metrics["valid"]["patients"]
+    assert patients["left_out"] == {"slices": {"of another series": 1}, "series": 1, "patients": 0}
+    assert patients["suspicious"]["specificity"] == 1.0
+
+
+def test_patients_who_share_an_image_and_images_that_are_there_twice_count_once(
+    calibrated_on: Callable[..., tuple[Calibrated, Prepared, list[str]]],
+) -> None:
+    def sharing(made: Prepared) -> Prepared:
+        paths = [sample.path for sample in made.data.splits["valid"]]
+        patients = Patients(origin="labels file", names=dict(zip(paths, "ABCD", strict=True)))
+        groups = dict.fromkeys((sample.path for sample in made.data.samples), -1) | dict(
+            zip(paths, [0, 1, 2, 2], strict=True)
+        )
+        return replace(made, patients=patients, groups=groups)
+
+    found, _, _ = calibrated_on(COUNTS, change=sharing)
+    assert found.patients is not None
+    assert found.patients.rule is not None
+    point = found.patients.rule.operating_point
+    assert (point.positive_images, point.positive_patients, point.negative_patients) == (2, 1, 2)
+
+    def repeated(made: Prepared) -> Prepared:
+        paths = [sample.path for sample in made.data.splits["valid"]]
+        made.store.digests[paths[3]] = made.store.digests[paths[2]]
+        patients = Patients(origin="labels file", names=dict(zip(paths, "ABCC", strict=True)))
+        return replace(made, patients=patients, groups={sample.path: 0 for sample in made.data.samples})
+
+    lines = calibrated_on(COUNTS, change=repeated)[2]
+    words = "one series of each patient is used: left out 1 slice (1 exported twice)"
+    assert f"validation patients: {words}" in lines
 
 
 def test_without_test_images_only_the_validation_set_is_evaluated(

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ctonnx.errors import DataError
 from ctonnx.images.formats import may_have_frames
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
+from ctonnx.prediction.series.slices import record_of
 from ctonnx.system.text import Log, counted
 from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.leakage import group_names
@@ -51,6 +52,7 @@ def find_patients(data: Dataset, samples: Sequence[Sample], group_regex: str | N
             studies=labelled.studies or (headers.studies if headers else {}),
             series=labelled.series or (headers.series if headers else {}),
             subgroups=subgroups,
+            slices=headers.slices if headers else {},
         )
     elif by_path:
         found = Patients(
@@ -59,6 +61,7 @@ def find_patients(data: Dataset, samples: Sequence[Sample], group_regex: str | N
             studies=headers.studies if headers else {},
             series=headers.series if headers else {},
             subgroups=subgroups,
+            slices=headers.slices if headers else {},
         )
     elif headers is not None and headers.names:
         found = Patients(
@@ -67,6 +70,7 @@ def find_patients(data: Dataset, samples: Sequence[Sample], group_regex: str | N
             studies=headers.studies,
             series=headers.series,
             subgroups=subgroups,
+            slices=headers.slices,
         )
     else:
         return None
@@ -128,6 +132,7 @@ def read_headers(root: Path, samples: Sequence[Sample], pseudonyms: Pseudonyms, 
         studies=studies,
         series=each(lambda identity: identity.series),
         subgroups=_varied(subgroups),
+        slices={path: record_of(path, identity) for path, identity in identities.items()},
     )
 
 

@@ -30,11 +30,13 @@ def decision_metrics(
     sets: PredictionSets | None,
     is_novel: Flags | None = None,
     has_caution: Flags | None = None,
+    is_partial: Flags | None = None,
     groups: Sequence[int] | NDArray[np.integer[Any]] | None = None,
 ) -> dict[str, Any] | None:
     """Returns the metrics of a model's decisions as a JSON-ready dictionary, or None if it has no operating point.
 
-    The probabilities, [images, classes], are those after the temperature.
+    The probabilities, [images, classes], are those after the temperature. `is_partial` are patients of whom another
+    study is not predicted, who are referred instead of negative.
 
     Returns:
         `images`, `referred` and `referred_share`; `referred_by`, the number of images for each kind of reason (an image
@@ -53,6 +55,7 @@ def decision_metrics(
     kinds = {"set": by_set}
     kinds |= {"novelty": is_novel} if is_novel is not None else {}
     kinds |= {"caution": has_caution} if has_caution is not None else {}
+    kinds |= {"study": is_partial & ~called} if is_partial is not None else {}
     referred = np.logical_or.reduce(list(kinds.values()))
     is_positive = np.isin(labels, [classes.index(name) for name in point.positive])
     units = None if groups is None else np.asarray(groups)

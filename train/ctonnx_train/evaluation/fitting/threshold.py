@@ -20,6 +20,7 @@ __all__ = [
     "operating_metrics",
     "positive_classes",
     "suspicious_metrics",
+    "without_leaks",
 ]
 
 NEGATIVE_CLASSES = ("normal", "benign")
@@ -42,6 +43,18 @@ def positive_classes(classes: Sequence[str], chosen: Sequence[str] = ()) -> tupl
     if chosen and len(positive) == len(classes):
         raise DataError("expected --positive to leave out one class at least, found all classes named")
     return positive if len(positive) < len(classes) else ()
+
+
+def without_leaks(kinds: NDArray[Any], leaked: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Returns the images to fit a value on: those that did not leak if they are of two kinds or more, else all.
+
+    Args:
+        kinds: Kind of each image, such as whether it is suspicious, [images].
+        leaked: Images with a copy, or an image of their group, in the training set, bool [images]; None if none has.
+    """
+    if leaked is None or len(np.unique(kinds[~leaked])) < 2:
+        return np.ones(len(kinds), bool)
+    return ~leaked
 
 
 def fit_operating_point(
@@ -80,10 +93,8 @@ def fit_operating_point(
     is_positive = np.isin(labels, columns)
     if not is_positive.any() or is_positive.all():
         return None
-    used = np.ones(len(labels), bool) if leaked is None else ~leaked
-    has_both = is_positive[used].any() and not is_positive[used].all()
-    if not has_both:
-        used[:] = True
+    used = without_leaks(is_positive, leaked)
+    leaks_used = leaked is not None and bool((used & leaked).any())
     probabilities, labels, is_positive = probabilities[used], labels[used], is_positive[used]
     units = None if groups is None else np.asarray(groups)[used]
     effective = float(is_positive.sum()) if units is None else effective_number(units[is_positive])
@@ -107,7 +118,7 @@ def fit_operating_point(
         positive_images=int(is_positive.sum()),
         negative_images=int((~is_positive).sum()),
         leaked_images=0 if leaked is None else int(leaked.sum()),
-        leaked_images_used=leaked is not None and bool(leaked.any()) and not has_both,
+        leaked_images_used=leaks_used,
         positive_patients=None if units is None else len(np.unique(units[is_positive])),
         negative_patients=None if units is None else len(np.unique(units[~is_positive])),
         gap=(max(float(below), 0.0), float(above)),

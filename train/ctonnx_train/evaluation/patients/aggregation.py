@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ctonnx.artifacts.decision.operating_point import suspicion
-from ctonnx.artifacts.decision.patient_rule import Aggregate, carrying_slices
+from ctonnx.artifacts.decision.patient_rule import Aggregate, aggregate_slices, is_referred
+from ctonnx_train.evaluation.patients.slices import ChosenSlices
 
 __all__ = ["TOP_K", "Aggregation", "PatientPredictions", "aggregate", "label_of", "slice_weights"]
 
@@ -35,13 +35,17 @@ class PatientPredictions:
     Attributes:
         probabilities: Mean over the slices that carry a patient's score, float64 [patients, classes].
         labels: Class index of each patient, from `label_of`, int64 [patients].
+        names: The patients.
         rows: Rows of all slices of each patient.
+        used: Rows of the slices that the score comes from.
         carrying: Rows of the slices that carry each patient's score, the highest score first.
     """
 
     probabilities: NDArray[np.float64]
     labels: NDArray[np.int64]
+    names: tuple[str, ...]
     rows: tuple[NDArray[np.intp], ...]
+    used: tuple[NDArray[np.intp], ...]
     carrying: tuple[NDArray[np.intp], ...]
 
     def any_of(self, flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -55,10 +59,10 @@ class PatientPredictions:
     def refer(self, *flags: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
         """Returns for each kind of flag, bool [slices], the patients that are referred by it, bool [patients].
 
-        A patient is referred if more than half of the slices that carry its score have a flag of any kind.
+        A patient is referred as `ctonnx.artifacts.decision.patient_rule.is_referred` decides, by flags of any kind.
         """
         flagged = np.logical_or.reduce(flags)
-        most = np.array([flagged[rows].mean() > 0.5 for rows in self.carrying], bool)
+        most = np.array([is_referred(flagged[rows]) for rows in self.carrying], bool)
         return [most & np.array([kind[rows].any() for rows in self.carrying], bool) for kind in flags]
 
 
@@ -69,8 +73,9 @@ def aggregate(
     classes: Sequence[str],
     positive: Sequence[str],
     how: Aggregation,
+    chosen: ChosenSlices | None = None,
 ) -> PatientPredictions:
-    """Returns the predictions of patients.
+    """Returns the predictions of patients; one without slices that are used has none.
 
     Args:
         probabilities: Probabilities of the slices, [slices, classes].
@@ -79,22 +84,35 @@ def aggregate(
         classes: Class names.
         positive: Names of the suspicious classes; they may be empty for the mean of all slices only.
         how: Slices that carry a patient's score.
+        chosen: Slices that the scores come from; None uses all.
 
     Raises:
         ValueError: If there are no suspicious classes, and the aggregate needs them.
     """
     if not positive and how.aggregate != "mean":
         raise ValueError(f"expected suspicious classes for the aggregate '{how.name}', found none")
-    scores = suspicion(probabilities, classes, positive)
-    number = {name: place for place, name in enumerate(dict.fromkeys(patients))}
-    of_slice = np.array([number[name] for name in patients], np.intp)
-    order = np.argsort(of_slice, kind="stable")
-    rows = np.split(order, np.cumsum(np.bincount(of_slice, minlength=len(number)))[:-1])
-    carrying = [of[carrying_slices(scores[of], how.aggregate, how.k)] for of in rows]
+    every = np.ones(len(patients), bool)
+    is_used, of_study = (every, every) if chosen is None else (chosen.used, chosen.of_study)
+    own: dict[str, list[int]] = {}
+    for row, name in enumerate(patients):
+        own.setdefault(name, []).append(row)
+    names, rows, used, carrying, means = list[str](), [], [], [], []
+    for name, numbers in own.items():
+        of = np.array(numbers, np.intp)
+        if not is_used[of].any():
+            continue
+        found = aggregate_slices(probabilities[of[is_used[of]]], classes, positive, how.aggregate, how.k)
+        names.append(name)
+        rows.append(of)
+        used.append(of[is_used[of]])
+        carrying.append(used[-1][found.carrying])
+        means.append(found.probabilities)
     return PatientPredictions(
-        probabilities=np.array([probabilities[of].astype(np.float64).mean(axis=0) for of in carrying]),
-        labels=np.array([label_of(labels[of], classes, positive) for of in rows], np.int64),
+        probabilities=np.array(means),
+        labels=np.array([label_of(labels[of[of_study[of]]], classes, positive) for of in rows], np.int64),
+        names=tuple(names),
         rows=tuple(rows),
+        used=tuple(used),
         carrying=tuple(carrying),
     )
 

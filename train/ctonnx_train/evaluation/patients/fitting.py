@@ -12,8 +12,9 @@ from ctonnx.artifacts.decision.operating_point import suspicion
 from ctonnx.artifacts.decision.patient_rule import Aggregate, PatientRule
 from ctonnx.system.text import counted
 from ctonnx_train.evaluation.fitting.prediction_sets import fit_prediction_sets
-from ctonnx_train.evaluation.fitting.threshold import fit_operating_point
+from ctonnx_train.evaluation.fitting.threshold import fit_operating_point, without_leaks
 from ctonnx_train.evaluation.patients.aggregation import TOP_K, Aggregation, aggregate
+from ctonnx_train.evaluation.patients.slices import ChosenSlices
 
 __all__ = ["FittedPatients", "fit_patient_rule"]
 
@@ -60,6 +61,8 @@ def fit_patient_rule(
     sensitivity: float,
     coverage: float,
     leaked: NDArray[np.bool_] | None = None,
+    chosen: ChosenSlices | None = None,
+    groups: Sequence[int] | None = None,
 ) -> FittedPatients:
     """Fits the rule for patients on the validation patients, each of whom counts once.
 
@@ -78,15 +81,21 @@ def fit_patient_rule(
         sensitivity: Target sensitivity of the operating point.
         coverage: Target coverage of the prediction sets.
         leaked: Slices with a copy, or another slice of their patient, in the training set: bool [slices].
+        chosen: Slices that the scores come from, as in prediction; None uses all.
+        groups: Number of each slice's group: patients who share a copy of a slice are one, and count once in the bound
+            and the intervals of the operating point and in the prediction sets. None if they are independent.
     """
     every: tuple[Aggregate, ...] = ("max", "mean", "top-k")
     names = every if choice == "auto" else (choice,)
     candidates = [Aggregation(name, (k or TOP_K) if name == "top-k" else None) for name in names if positive]
     candidates = candidates or [Aggregation("mean")]
-    found = [aggregate(probabilities, labels, patients, classes, positive, how) for how in candidates]
+    found = [aggregate(probabilities, labels, patients, classes, positive, how, chosen) for how in candidates]
+    units = None if groups is None else found[0].first_of(groups)
+    if units is not None and len(np.unique(units)) == len(units):
+        units = None
     is_leaked = np.zeros(len(found[0].labels), bool) if leaked is None else found[0].any_of(leaked)
     is_positive = np.isin(found[0].labels, [classes.index(name) for name in positive])
-    used = ~is_leaked if len(set(is_positive[~is_leaked].tolist())) > 1 else np.ones(len(is_leaked), bool)
+    used = without_leaks(is_positive, is_leaked)
     areas: dict[str, float] = {}
     best = 0
     if len(candidates) > 1 and len(set(is_positive[used].tolist())) > 1:
@@ -96,11 +105,13 @@ def fit_patient_rule(
         best = int(np.argmax(list(areas.values())))
     how, of = candidates[best], found[best]
     point = fit_operating_point(
-        of.probabilities, of.labels, classes, positive, sensitivity=sensitivity, leaked=is_leaked
+        of.probabilities, of.labels, classes, positive, sensitivity=sensitivity, leaked=is_leaked, groups=units
     )
     if point is None:
         return FittedPatients(how=how, areas=areas, rule=None, patients=len(of.labels))
-    sets = fit_prediction_sets(of.probabilities, of.labels, classes, coverage, positive=positive, leaked=is_leaked)
+    sets = fit_prediction_sets(
+        of.probabilities, of.labels, classes, coverage, positive=positive, leaked=is_leaked, groups=units
+    )
     rule = PatientRule(
         aggregate=how.aggregate, k=how.k, operating_point=point, prediction_sets=sets, patients=int(used.sum())
     )

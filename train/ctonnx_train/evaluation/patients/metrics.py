@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from ctonnx.artifacts.decision.operating_point import suspicion
 from ctonnx.artifacts.decision.patient_rule import Aggregate, PatientRule
 from ctonnx.errors import DataError
+from ctonnx_train.data.leakage import Digests
 from ctonnx_train.data.patients import Patients
 from ctonnx_train.data.splits import Sample
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import positive_classes, suspicious_metrics
 from ctonnx_train.evaluation.patients.aggregation import TOP_K, Aggregation, aggregate
+from ctonnx_train.evaluation.patients.slices import ChosenSlices, choose_slices
 from ctonnx_train.evaluation.patients.subgroups import subgroup_metrics, values_of_patients
 from ctonnx_train.evaluation.statistics.metrics import REPLICATES, evaluate
 
@@ -35,6 +37,9 @@ class PatientSlices:
             share copies of a slice, together.
         is_novel: Flags of slices unlike the training images; None if the model has no novelty.
         has_caution: Flags of slices with a warning.
+        digests: Digest of the pixels of each slice, by path, to find copies; None if unknown.
+        names: Patient of each slice.
+        chosen: Slices that the scores come from.
     """
 
     patients: Patients
@@ -42,10 +47,13 @@ class PatientSlices:
     groups: Sequence[int]
     is_novel: NDArray[np.bool_] | None = None
     has_caution: NDArray[np.bool_] | None = None
+    digests: Digests | None = None
     names: Sequence[str] = field(init=False)
+    chosen: ChosenSlices = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", self.patients.of(self.samples))
+        object.__setattr__(self, "chosen", choose_slices(self.patients, self.samples, self.digests))
 
     @property
     def unit(self) -> str:
@@ -121,30 +129,38 @@ def patient_metrics(
         seed: Random seed of the bootstrap and of the permutations.
 
     Returns:
-        `count` (of patients), `images`, `origin` and `rule`; this is None, and there is no more, if no aggregate is
-        known. Else `rule` has `aggregate`, `k`, `threshold` and `patients` (number of those that it was fitted on), and
-        there are `metrics` (as of images, from `ctonnx_train.evaluation.statistics.metrics.evaluate`), `auroc` (of the
-        score; None without suspicious classes), `suspicious` and `decisions` (as of images; None without a rule), and
-        `subgroups` from `ctonnx_train.evaluation.patients.subgroups.subgroup_metrics`. Names with `images` have
-        `patients` instead.
+        `count` (of patients), `images`, `origin`, `left_out` (from `ChosenSlices.as_dict`, if anything is) and `rule`;
+        this is None, and there is no more, if no aggregate is known. Else `rule` has `aggregate`, `k`, `threshold` and
+        `patients` (number of those that it was fitted on), and there are `metrics` (as of images, from
+        `ctonnx_train.evaluation.statistics.metrics.evaluate`), `auroc` (of the score; None without suspicious
+        classes), `suspicious` and `decisions` (as of images; None without a rule), and `subgroups` from
+        `ctonnx_train.evaluation.patients.subgroups.subgroup_metrics`. Names with `images` have `patients` instead.
     """
     how, rule, positive = chosen
-    known = {"count": len(set(slices.names)), "images": len(slices.samples), "origin": slices.patients.origin}
+    left_out = slices.chosen.as_dict()
+    known = {
+        "count": len(set(slices.names)) - slices.chosen.patients,
+        "images": len(slices.samples),
+        "origin": slices.patients.origin,
+        **({"left_out": left_out} if left_out else {}),
+    }
     if how is None:
         return {**known, "rule": None}
-    found = aggregate(probabilities, labels, slices.names, classes, positive, how)
+    found = aggregate(probabilities, labels, slices.names, classes, positive, how, slices.chosen)
     groups = found.first_of(slices.groups).tolist()
     sampling: dict[str, Any] = {"groups": groups, "unit": slices.unit, "replicates": replicates, "seed": seed}
     units = groups if len(set(groups)) < len(groups) else None
     point = rule.operating_point if rule else None
     kinds = {"is_novel": slices.is_novel, "has_caution": slices.has_caution}
     flags = {name: kind for name, kind in kinds.items() if kind is not None}
+    is_partial = found.any_of(slices.chosen.has_other_study)
     decisions = decision_metrics(
         found.probabilities,
         found.labels,
         classes,
         point=point,
         sets=rule.prediction_sets if rule else None,
+        is_partial=is_partial if is_partial.any() else None,
         groups=units,
         **(dict(zip(flags, found.refer(*flags.values()), strict=True)) if flags else {}),
     )
@@ -154,7 +170,7 @@ def patient_metrics(
         "decisions": decisions,
     }
     values = {
-        name: values_of_patients(found.rows, [of.get(sample.path) for sample in slices.samples])
+        name: values_of_patients(found.used, [of.get(sample.path) for sample in slices.samples])
         for name, of in slices.patients.subgroups.items()
     }
     return {
@@ -167,7 +183,9 @@ def patient_metrics(
         },
         "auroc": _score_area(found.probabilities, found.labels, classes, positive, sampling),
         **{name: _named(part) for name, part in of_patients.items()},
-        "subgroups": subgroup_metrics(values, found.probabilities, found.labels, classes, point, seed=seed),
+        "subgroups": subgroup_metrics(
+            values, found.probabilities, found.labels, classes, point, groups=units, seed=seed
+        ),
     }
 
 

@@ -8,6 +8,7 @@ from ctonnx.parity.rounding import cautious
 from ctonnx.system.text import counted, table
 from ctonnx_train.evaluation.fitting.decisions import decisions_as_text
 from ctonnx_train.evaluation.fitting.lines import decision_lines, escape_cell, suspicious_lines
+from ctonnx_train.evaluation.patients.slices import left_out_in_words
 from ctonnx_train.evaluation.statistics.metrics import as_table, as_text
 
 __all__ = ["NO_RULE", "patient_lines", "patient_table"]
@@ -41,6 +42,8 @@ def patient_lines(found: Mapping[str, Any], *, seen: bool) -> Iterator[str]:
     slices = aggregate_title(rule["aggregate"], rule["k"])
     fitted = "the model's rule" if rule["threshold"] is not None else "--aggregate, without a threshold"
     yield (f"{whole}. A patient's score and probabilities are those of {slices} ({fitted}).\n")
+    if words := left_out_in_words(found.get("left_out")):
+        yield f"As in `ctonnx predict --by patient`, {words}.\n"
     rows = [
         [title, as_text(metrics[name], intervals.get(name))]
         for name, title in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy"))
@@ -68,6 +71,8 @@ def patient_table(title: str, found: Mapping[str, Any]) -> Iterator[str]:
     """Yields the metrics of patients for the terminal, with those of the rule below."""
     rule = found["rule"]
     yield as_table(f"{title}, per patient", found["metrics"], "patient")
+    if words := left_out_in_words(found.get("left_out")):
+        yield words
     if of := found["suspicious"]:
         shown = (f"{name} {cautious(of[name], of[f'{name}_interval'])}" for name in ("sensitivity", "specificity"))
         slices = aggregate_title(rule["aggregate"], rule["k"])

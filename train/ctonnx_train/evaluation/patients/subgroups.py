@@ -51,6 +51,7 @@ def subgroup_metrics(
     classes: Sequence[str],
     point: OperatingPoint | None,
     *,
+    groups: Sequence[int] | None = None,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> dict[str, Any] | None:
@@ -66,6 +67,9 @@ def subgroup_metrics(
         labels: Class index of each patient.
         classes: Class names.
         point: Operating point of patients, if there is one.
+        groups: Number of each patient's group, such as those who share a copy of a slice: the intervals are those of
+            the effective number of patients, and the tests take the first patient of each group. None if all are
+            independent.
         permutations: Number of permutations of each test.
         seed: Random seed of the permutations.
 
@@ -79,6 +83,9 @@ def subgroup_metrics(
         return None
     random = np.random.default_rng(seed)
     measures = _measures(probabilities, labels, classes, point)
+    units = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    is_first = np.zeros(len(labels), bool)
+    is_first[np.unique(units, return_index=True)[1]] = True
     by: dict[str, Any] = {}
     for name, values in subgroups.items():
         counts = Counter(value for value in values if value is not None)
@@ -90,7 +97,10 @@ def subgroup_metrics(
             "values": {
                 value: {
                     "patients": counts[value],
-                    **{measure: _share(right[of & (group == place)]) for measure, (of, right) in measures.items()},
+                    **{
+                        measure: _share(right[of & (group == place)], units[of & (group == place)])
+                        for measure, (of, right) in measures.items()
+                    },
                 }
                 for place, value in enumerate(large)
             },
@@ -100,7 +110,7 @@ def subgroup_metrics(
             "tests": {},
         }
         for measure, (of, right) in measures.items():
-            chosen = of & (group >= 0)
+            chosen = of & (group >= 0) & is_first
             found = permutation_test(right[chosen], group[chosen], permutations=permutations, random=random)
             if found is not None:
                 by[name]["tests"][measure] = found
@@ -170,8 +180,8 @@ def _measures(
     return found
 
 
-def _share(right: NDArray[np.bool_]) -> dict[str, Any]:
-    found = share_of(right)
+def _share(right: NDArray[np.bool_], units: NDArray[np.integer[Any]]) -> dict[str, Any]:
+    found = share_of(right, units)
     return {"value": found["value"], "interval": found["interval"], "patients": found["images"]}
 
 

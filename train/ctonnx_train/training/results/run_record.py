@@ -21,6 +21,7 @@ from ctonnx_train.evaluation.fitting.prediction_sets import fit_prediction_sets
 from ctonnx_train.evaluation.patients.aggregation import slice_weights
 from ctonnx_train.evaluation.patients.fitting import FittedPatients, fit_patient_rule
 from ctonnx_train.evaluation.patients.metrics import ChosenRule, PatientSlices, patient_metrics
+from ctonnx_train.evaluation.patients.slices import left_out_in_words
 from ctonnx_train.evaluation.statistics.metrics import evaluate
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import predict_logits
@@ -75,15 +76,19 @@ def calibrate(
     if out_of_fold:
         logits = {"valid": out_of_fold.logits, **logits}
     data, labels = prepared.data, np.array(prepared.labels("valid"))
-    names = prepared.patients.of(data.splits["valid"]) if prepared.patients else None
-    groups = prepared.group_numbers("valid") if prepared.patients else None
-    weights = slice_weights(names) if names else None
-    temperature = calibration.fit_temperature(logits["valid"], labels, weights)
+    slices = _slices("valid", prepared)
+    groups = slices.groups if slices else None
+    leaked = np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]])
+    positive = threshold.positive_classes(data.classes, settings.positive)
+    is_positive = np.isin(labels, [data.classes.index(name) for name in positive])
+    used = threshold.without_leaks(is_positive if positive else labels, leaked)
+    weights = (
+        slice_weights([name for name, is_used in zip(slices.names, used, strict=True) if is_used]) if slices else None
+    )
+    temperature = calibration.fit_temperature(logits["valid"][used], labels[used], weights)
     probabilities = {
         split: softmax(values.astype(np.float64) / temperature, axis=1) for split, values in logits.items()
     }
-    leaked = np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]])
-    positive = threshold.positive_classes(data.classes, settings.positive)
     point = threshold.fit_operating_point(
         probabilities["valid"],
         labels,
@@ -97,11 +102,11 @@ def calibrate(
         probabilities["valid"], labels, data.classes, settings.coverage, positive=positive, leaked=leaked, groups=groups
     )
     patients = None
-    if names:
+    if slices:
         patients = fit_patient_rule(
             probabilities["valid"],
             labels,
-            names,
+            slices.names,
             data.classes,
             positive,
             choice=settings.aggregate,
@@ -109,21 +114,24 @@ def calibrate(
             sensitivity=settings.sensitivity,
             coverage=settings.coverage,
             leaked=leaked,
+            chosen=slices.chosen,
+            groups=slices.groups,
         )
     before, after = (
-        calibration.negative_log_likelihood(logits["valid"], labels, value, weights) for value in (1.0, temperature)
+        calibration.negative_log_likelihood(logits["valid"][used], labels[used], value, weights)
+        for value in (1.0, temperature)
     )
-    each = ", each patient counting once," if names else ""
-    log(
-        f"temperature {temperature:.3f}: negative log-likelihood on the validation images{each} {before:.4f} -> "
-        f"{after:.4f}"
-    )
+    honest = f"{used.sum()} validation images that did not leak" if not used.all() else "validation images"
+    each = ", each patient counting once," if slices else ""
+    log(f"temperature {temperature:.3f}: negative log-likelihood on the {honest}{each} {before:.4f} -> {after:.4f}")
     if point is None:
         log("no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)")
     if sets is None:
         missing = ", ".join(name for index, name in enumerate(data.classes) if not (labels == index).any())
         log(f"no prediction sets: they need validation images of every class, found none of {missing}")
-    if patients:
+    if slices and patients:
+        if words := left_out_in_words(slices.chosen.as_dict()):
+            log(f"validation patients: {words}")
         log(patients.sentence())
     return Calibrated(temperature=temperature, point=point, sets=sets, probabilities=probabilities, patients=patients)
 
@@ -204,6 +212,27 @@ def _patients(prepared: Prepared) -> dict[str, Any] | None:
     return {"origin": prepared.patients.origin, "patients": numbers, "subgroups": sorted(prepared.patients.subgroups)}
 
 
+def _slices(
+    split: Split,
+    prepared: Prepared,
+    *,
+    is_novel: NDArray[np.bool_] | None = None,
+    has_caution: NDArray[np.bool_] | None = None,
+) -> PatientSlices | None:
+    """Returns the slices of a split with their patients; None if they are unknown."""
+    groups = prepared.group_numbers(split)
+    if prepared.patients is None or groups is None:
+        return None
+    return PatientSlices(
+        patients=prepared.patients,
+        samples=prepared.data.splits[split],
+        groups=groups,
+        is_novel=is_novel,
+        has_caution=has_caution,
+        digests=prepared.store.digests,
+    )
+
+
 def _metrics(
     split: Split, calibrated: Calibrated, novelty: FittedNovelty | None, prepared: Prepared, seed: int
 ) -> dict[str, Any]:
@@ -212,11 +241,7 @@ def _metrics(
     samples, groups = prepared.data.splits[split], prepared.group_numbers(split)
     is_novel = novelty.flags[split] if novelty else None
     has_caution = np.array([caution is not None for caution in prepared.store.cautions(samples, prepared.brightness)])
-    slices = None
-    if prepared.patients and groups is not None:
-        slices = PatientSlices(
-            patients=prepared.patients, samples=samples, groups=groups, is_novel=is_novel, has_caution=has_caution
-        )
+    slices = _slices(split, prepared, is_novel=is_novel, has_caution=has_caution)
     unit = slices.unit if slices else "image"
     metrics = {
         **evaluate(probabilities, labels, classes, groups=groups, unit=unit, seed=seed),
