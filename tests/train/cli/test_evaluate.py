@@ -4,59 +4,24 @@ import errno
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from tests.train.cli.conftest import failed, misused, outcome
-from tests.train.grey_models import POINT, write_model, write_scans
-from tests.train.stress.made import document as made_document
+from tests.train.cli.conftest import failed, outcome
 
 from ctonnx.artifacts.run import Run
 from ctonnx.cli.main import main
 from ctonnx.errors import DataError
-from ctonnx.system.files import sha256_of
 from ctonnx_train.evaluation.statistics.metrics import REPLICATES
 from ctonnx_train.runs.record import read_record
-from ctonnx_train.stress.transforms import TRANSFORMS
 
 QUICK = ("--replicates", "20")
 
-pytestmark = pytest.mark.usefixtures("folder")
-
-
-@pytest.fixture(autouse=True)
-def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-
-
-@pytest.fixture
-def run(exported_run: Run) -> str:
-    """The run, as it is typed."""
-    return str(exported_run.folder)
-
-
-@pytest.fixture
-def copied(phantoms: Path, tmp_path: Path) -> Path:
-    """A copy of the phantoms."""
-    return Path(shutil.copytree(phantoms, tmp_path / "phantoms"))
-
-
-@pytest.fixture
-def copied_run(exported_run: Run, tmp_path: Path) -> Run:
-    """A copy of the run, whose weights are a link."""
-    run = Run(tmp_path / "runs" / "copy")
-    run.folder.mkdir(parents=True)
-    run.weights_file.symlink_to(exported_run.weights_file)
-    for file in (exported_run.record_file, exported_run.splits_file, exported_run.novelty_file):
-        shutil.copy(file, run.folder)
-    return run
+pytestmark = pytest.mark.usefixtures("folder", "no_cuda")
 
 
 def ctonnx(*arguments: str | Path) -> Result:
@@ -374,161 +339,6 @@ def test_metrics_whose_reader_has_gone_are_written_all_the_same(
     monkeypatch.setattr("click.echo", gone)
     assert ctonnx(run, phantoms, *QUICK, "--output", "report").exit_code == 1
     assert (folder / "report" / "report.md").is_file()
-
-
-KINDS = {"benign": "normal", "malignant": "tumor"}
-
-
-@pytest.fixture
-def hospital(folder: Path) -> str:
-    """A model of three classes, and scans of two others that another window darkened."""
-    point = replace(POINT, specificity=0.8)
-    write_model(folder / "model.fp32.onnx", operating_point=point)
-    write_scans(folder / "hospital", {"benign": 20, "malignant": 20}, kinds=KINDS, dimmed=0.5)
-    write_scans(folder / "alike", {"benign": 60, "malignant": 100}, kinds=KINDS)
-    return "hospital"
-
-
-def test_external_data_begins_with_the_verdict_and_fails_where_the_point_does_not_hold(hospital: str) -> None:
-    result = ctonnx("model.fp32.onnx", hospital, "--external", *QUICK, "--output", "report")
-    assert result.exit_code == 1
-    assert result.stdout.startswith("**The operating point does not hold here: sensitivity 0.")
-    assert result.stderr == (
-        "positive: malignant; negative: benign\nONNX fp32 'grey' on 40 images (all) of hospital\n"
-        "report: wrote evaluation.json and report.md\n"
-    )
-    assert sorted(path.name for path in Path("report").iterdir()) == ["evaluation.json", "report.md"]
-    chosen = ctonnx("model.fp32.onnx", "alike", "--external", "--positive", "malignant", "--negative", "normal,benign")
-    assert chosen.exit_code == 0
-    assert chosen.stdout.startswith("**The operating point holds here: sensitivity ")
-
-
-def test_external_data_as_json(hospital: str) -> None:
-    found = document(ctonnx("model.fp32.onnx", "alike", "--external", "--json", *QUICK))
-    assert found["verdict"]["name"] == "holds"
-    assert set(found) >= {"auroc", "sensitivity", "specificity", "referred", "missed", "decisions", "shift", "caveats"}
-
-
-def test_other_classes_without_external_name_the_option(hospital: str) -> None:
-    assert outcome(ctonnx("model.fp32.onnx", hospital)) == failed(
-        "expected only the model's classes ('large cell', 'normal', 'tumor') in every split of 'hospital', found "
-        "'benign', 'malignant' too; rename the folder or use --class-name OLD=NEW; for other classes: ctonnx evaluate "
-        "--external"
-    )
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--external", "--compare", "model.fp32.onnx"), "expected --external or --compare, found both"),
-        (
-            ("--positive", "malignant"),
-            "expected --positive and --negative with --external, found them without it",
-        ),
-    ],
-)
-def test_options_that_do_not_go_together(words: tuple[str, ...], message: str, hospital: str) -> None:
-    assert misused(
-        "ctonnx evaluate [OPTIONS] MODEL_OR_RUN [DATA]", message, ctonnx("model.fp32.onnx", hospital, *words)
-    )
-
-
-@pytest.fixture
-def few_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stress test of three changes."""
-    chosen = [one for one in TRANSFORMS if one.name in ("lower_contrast", "jpeg", "inverted")]
-    monkeypatch.setattr("ctonnx_train.stress.stress_test.TRANSFORMS", chosen)
-
-
-@pytest.mark.usefixtures("few_changes")
-def test_a_stress_test_of_a_run_is_reported_and_kept_for_the_model_card(
-    copied_run: Run, phantoms: Path, folder: Path
-) -> None:
-    result = ctonnx(copied_run.folder, phantoms, "--stress", *QUICK, "-o", "out")
-    assert result.exit_code == 0, result.output
-    assert "\n## Stress test\n" in result.stdout
-    assert "\nstress test: 3 changes in 7 strengths, 8 scans\n" in result.stderr
-    assert f"\n{copied_run.stress_file}: wrote the stress test, for the model card of ctonnx export\n" in result.stderr
-    kept = json.loads(copied_run.stress_file.read_text(encoding="utf-8"))
-    assert kept["checkpoint_sha256"] == kept["model"]["sha256"] == sha256_of(copied_run.weights_file)
-    assert (kept["model"]["file"], kept["data"]["name"]) == ("model.safetensors", "phantoms")
-    assert len(kept["data"]["fingerprint"]) == 64
-    assert kept == json.loads((folder / "out" / "evaluation.json").read_text(encoding="utf-8"))["stress"]
-    assert [(one["title"], len(one["strengths"])) for one in kept["transforms"]] == [
-        ("lower contrast", 3),
-        ("JPEG", 3),
-        ("inverted", 1),
-    ]
-    report = (folder / "out" / "report.md").read_text(encoding="utf-8")
-    assert "## Stress test" in report
-    assert report.endswith("\n![stress](stress.png)\n")
-    assert (folder / "out" / "stress.png").stat().st_size > 10_000
-    again = ctonnx(copied_run.folder, phantoms, *QUICK, "-o", "out")
-    assert again.exit_code == 0, again.output
-    assert not (folder / "out" / "stress.png").exists()
-
-
-@pytest.mark.usefixtures("few_changes")
-def test_a_checkpoint_and_its_exported_model_change_the_same_decisions(
-    copied_run: Run, model: Path, phantoms: Path
-) -> None:
-    models = copied_run.folder, model
-    found = [document(ctonnx(one, phantoms, "--stress", *QUICK, "--json"))["stress"] for one in models]
-    measured = {"file": model.name, "kind": "ONNX fp32", "precision": "fp32", "sha256": sha256_of(model)}
-    assert found[1] == found[0] | {"model": measured}
-    assert found[1]["decisions"] is not None
-
-
-@pytest.mark.parametrize(("bound", "code"), [("5%", 1), ("5", 1), ("100%", 0)])
-def test_fail_over_is_a_gate(
-    bound: str, code: int, model: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ctonnx_train.stress.stress_test.stress_test", lambda *given, **options: made_document())
-    result = ctonnx(model, phantoms, "--stress", "--fail-over", bound, *QUICK)
-    assert result.exit_code == code
-    line = "JPEG, quality 50: 8.0% of the decisions change (8 of 100): 6 flipped, 2 newly referred\n"
-    assert (line in result.stderr) == (code == 1)
-    assert "## Stress test" in result.stdout
-    assert ctonnx(model, phantoms, "--stress", *QUICK).exit_code == 0
-
-
-def test_fail_over_alone_is_a_misuse(run: str, phantoms: Path) -> None:
-    result = ctonnx(run, phantoms, "--fail-over", "5%")
-    assert result.exit_code == 2
-    assert "warning" not in result.stderr
-    assert result.stderr.endswith("Error: expected --fail-over with --stress, found it alone\n")
-
-
-@pytest.mark.parametrize(
-    ("bound", "line"),
-    [
-        ("0.05", "warning: --fail-over is a percentage: 0.05 %: did you mean 5?\n"),
-        ("0.5%", "warning: --fail-over is a percentage: 0.5 %: did you mean 50?\n"),
-        ("1", ""),
-        ("0", ""),
-    ],
-)
-def test_fail_over_that_looks_like_a_share_has_a_warning(bound: str, line: str) -> None:
-    result = ctonnx("none", "none", "--stress", "--fail-over", bound)  # the model is missing
-    assert (result.exit_code, "--fail-over is a percentage" in result.stderr) == (2, bool(line))
-    assert result.stderr.startswith(line)
-
-
-def test_an_exported_model_needs_no_pytorch(model: Path, phantoms: Path) -> None:
-    """Neither for its metrics nor for its stress test."""
-    program = (
-        "import sys\n"
-        "import ctonnx_train.stress.stress_test as stress\n"
-        "stress.TRANSFORMS = stress.TRANSFORMS[:1]\n"
-        "from ctonnx.cli.main import main\n"
-        f"main(['evaluate', {str(model)!r}, {str(phantoms)!r}, '--stress', '--replicates', '0', '-o', 'out'], "
-        "standalone_mode=False)\n"
-        "print(sorted({'torch', 'torchvision', 'lightning'} & set(sys.modules)))\n"
-    )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == "[]"
-    assert "## Stress test" in result.stdout
 
 
 @pytest.mark.parametrize(
