@@ -58,5 +58,5 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[cpu,train,export,dicom,tiff,bench,serve]" --group dev --group docs
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[cpu,train,export,dicom,tiff,pacs,bench,serve]" --group dev --group docs
 	touch $@

@@ -96,6 +96,8 @@ CHECKS = (
     Check(extras=""),
     Check(extras="dicom"),
     Check(extras="cpu,dicom", promise=promises.dicom, build=_CPU),
+    Check(extras="pacs"),
+    Check(extras="cpu,pacs", promise=promises.dicom_results, build=_CPU),
     Check(extras="tiff"),
     Check(extras="cpu,tiff", promise=promises.tiff, build=_CPU),
     Check(extras="serve"),
@@ -117,7 +119,11 @@ CHECKS = (
     Check(
         extras="all",
         promise=_all(
-            promises.journey, promises.dicom, promises.dicom_phantoms, partial(promises.serve, reads_dicom=True)
+            promises.journey,
+            promises.dicom,
+            promises.dicom_phantoms,
+            promises.dicom_results,
+            partial(promises.serve, reads_dicom=True),
         ),
         build=_GPU,
         is_given=False,

@@ -22,6 +22,8 @@ __all__ = [
     "bench",
     "demo",
     "dicom",
+    "dicom_phantoms",
+    "dicom_results",
     "evaluate_file",
     "export",
     "journey",
@@ -127,8 +129,26 @@ def dicom_phantoms(environment: Environment) -> None:
     environment.ctonnx("data", "phantom", "hospital", *_PATIENTS, "--format", "dicom")
 
 
+def dicom_results(environment: Environment) -> None:
+    """Writes the report and the picture of a series as DICOM objects."""
+    series = environment.work / "series"
+    series.mkdir()
+    _scan(environment, study="1.2", series="1.2.1").rename(series / "scan.dcm")
+    output = environment.ctonnx("predict", "series", "--dicom-out", "objects").stderr
+    found = re.search(r"^DICOM: (\d) objects \(1 sr, 1 sc(, 1 ko)?\) of 1 series in objects$", output, re.MULTILINE)
+    expect(bool(found), True, output)
+    expect(str(len(list((environment.work / "objects").glob("2.25.*.dcm")))), found and found[1], output)
+
+
 def without_dicom(environment: Environment) -> None:
-    """Checks that the row of a DICOM file names the extra that reads it."""
+    """Checks that the row of a DICOM file, and the option for DICOM objects, name the extra that they need."""
+    environment.fails(
+        "predict",
+        "phantoms/test",
+        "--dicom-out",
+        "objects",
+        message='expected highdicom, which makes DICOM objects, found none; pip install "ctonnx[pacs]"',
+    )
     rows = environment.ctonnx("predict", str(_scan(environment)), "--format", "jsonl", exit_code=1).stdout.splitlines()
     expect(
         [json.loads(row)["error"] for row in rows], ['a DICOM file, which needs pydicom; pip install "ctonnx[dicom]"']
@@ -297,7 +317,7 @@ def expect(found: object, expected: object, output: str = "") -> None:
         raise CheckError(f"expected {expected!r}, found {found!r} {output}")
 
 
-def _scan(environment: Environment) -> Path:
+def _scan(environment: Environment, *, study: str = "", series: str = "") -> Path:
     """Writes a losslessly compressed CT slice into the environment's folder; this process has pydicom."""
     import imagecodecs
     import numpy as np
@@ -310,6 +330,8 @@ def _scan(environment: Environment) -> Path:
     scan.file_meta.TransferSyntaxUID = uid.JPEGLSLossless
     scan.file_meta.MediaStorageSOPClassUID = scan.SOPClassUID = uid.CTImageStorage
     scan.file_meta.MediaStorageSOPInstanceUID = scan.SOPInstanceUID = uid.UID("1.2.3")
+    if study:
+        scan.StudyInstanceUID, scan.SeriesInstanceUID = study, series
     scan.Modality, scan.Rows, scan.Columns, scan.SamplesPerPixel = "CT", 64, 64, 1
     scan.PhotometricInterpretation, scan.PixelRepresentation = "MONOCHROME2", 0
     scan.BitsAllocated, scan.BitsStored, scan.HighBit = 16, 16, 15

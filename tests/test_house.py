@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "ctonnx_bench": {"ctonnx", "ctonnx_train", "ctonnx_export"},
 }
 ROOMS = {
-    "ctonnx": "errors system parity images artifacts inference prediction server cli",
+    "ctonnx": "errors system parity images artifacts inference prediction pacs server cli",
     "ctonnx.system": "text packages procfs cpu nvidia memory temporary_files file_reading files",
     "ctonnx.images": "scan source modes raster formats body preprocessing dicom loading",
     "ctonnx.images.raster": "tiff_directory tiff jpeg2000 depth raw_samples salvage unsupported decoding",
@@ -42,11 +42,16 @@ ROOMS = {
     "ctonnx.prediction.output": (
         "provenance row_order row_formats group_rows heatmap_image heatmap_folder series_picture batch group_batch"
     ),
+    "ctonnx.pacs": "results",
+    "ctonnx.pacs.results": "uids codes source document report key_objects picture secondary_capture folder",
+    "ctonnx.pacs.results.report": "terms content_items image_groups structured_report",
     "ctonnx.server": "settings metrics transport engine api app page",
     "ctonnx.server.transport": "errors budgets file_names multipart uploads middleware connection lifecycle",
     "ctonnx.server.engine": "batching classification service",
     "ctonnx.server.api": "open_inference triton model_info schemas openapi",
-    "ctonnx.cli": "standard_streams signals options model_banner stdin_names group_prediction commands main",
+    "ctonnx.cli": (
+        "standard_streams signals options model_banner stdin_names dicom_results group_prediction commands main"
+    ),
     "ctonnx.cli.commands": "demo doctor inspect predict serve verify",
     "ctonnx_train": "data audit network runs evaluation stress training recalibration cli",
     "ctonnx_train.data": "splits patients dataset sources phantom leakage layouts image_folder pixel_store",
@@ -196,11 +201,13 @@ def test_package_opens_with_the_map_of_its_modules(room: str) -> None:
 
 
 def test_runtime_imports_nothing_but_its_four_libraries() -> None:
-    # Imported only for DICOM files, files that Pillow does not read correctly, and by `ctonnx serve`.
+    # Imported only for DICOM files, files that Pillow does not read correctly, for DICOM objects of results,
+    # and by `ctonnx serve`.
     dicom = set((PACKAGES["ctonnx"] / "images/dicom").rglob("*.py"))
     raw = PACKAGES["ctonnx"] / "images/raster/raw_samples.py"
     server = set((PACKAGES["ctonnx"] / "server").rglob("*.py"))
-    rest = set(PACKAGES["ctonnx"].rglob("*.py")) - server - dicom - {raw}
+    pacs = set((PACKAGES["ctonnx"] / "pacs").rglob("*.py"))
+    rest = set(PACKAGES["ctonnx"].rglob("*.py")) - server - pacs - dicom - {raw}
 
     def libraries(files: Iterable[Path]) -> set[str]:
         return {name for file in files for name in imports(file)} - set(sys.stdlib_module_names) - {"ctonnx"}
@@ -208,13 +215,15 @@ def test_runtime_imports_nothing_but_its_four_libraries() -> None:
     assert libraries(rest) == RUNTIME_LIBRARIES
     assert libraries(dicom) == {"PIL", "imagecodecs", "numpy", "pydicom"}
     assert libraries({raw}) == {"PIL", "imagecodecs", "numpy", "tifffile"}
+    assert libraries(pacs) == {"PIL", "highdicom", "numpy", "pydicom"}
     assert libraries(server) == {"PIL", "h11", "numpy", "prometheus_client", "python_multipart", "starlette", "uvicorn"}
 
 
-def test_pydicom_is_imported_only_where_dicom_files_are_read_or_drawn() -> None:
+def test_pydicom_is_imported_only_where_dicom_files_are_read_drawn_or_made() -> None:
     users = {file for folder in PACKAGES.values() for file in folder.rglob("*.py") if "pydicom" in imports(file)}
-    reading = {file for file in users if file.is_relative_to(PACKAGES["ctonnx"] / "images/dicom")}
-    assert users - reading == {PACKAGES["ctonnx_train"] / "data/phantom/dicom_series.py"}
+    rooms = [PACKAGES["ctonnx"] / name for name in ("images/dicom", "pacs")]
+    of_rooms = {file for file in users if any(file.is_relative_to(room) for room in rooms)}
+    assert users - of_rooms == {PACKAGES["ctonnx_train"] / "data/phantom/dicom_series.py"}
 
 
 def test_export_uses_the_training_packages_data_network_and_checkpoint_only() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from ctonnx.cli.dicom_results import DicomOutput, opened_folder, show_results
 from ctonnx.parity.rounding import exactly
 from ctonnx.system.text import counted, escape_control
 
@@ -37,9 +38,12 @@ def predict_by(
     settings: "OutputSettings",
     *,
     series_filter: str | None,
+    dicom: DicomOutput | None,
     progress: _Progress,
 ) -> bool:
-    """Predicts files by groups, prints the rows and the notes, and returns whether all files and pictures succeeded.
+    """Predicts files by groups, prints the rows and the notes, and returns whether all that was asked for succeeded.
+
+    With `dicom`, the groups are series, whose objects are written.
 
     Raises:
         click.UsageError: If the model has no operating point.
@@ -53,40 +57,46 @@ def predict_by(
 
     rule = GroupRule.of(predictor.spec)
     if rule is None:
+        option = "--by" if dicom is None else "--dicom-out"
         raise click.UsageError(
-            f"expected a model with an operating point for --by, found none in '{predictor.path}'; train it on images "
-            "of suspicious and other classes"
+            f"expected a model with an operating point for {option}, found none in '{predictor.path}'; train it on "
+            "images of suspicious and other classes"
         )
     if settings.heatmaps is not None:
         check_no_pictures(settings.heatmaps, by)
-    files = unique(files)
-    read = slice_reader(Pseudonyms(), needs_dicom=by != "folder")
-    with progress(len(files), shown=by != "folder", label="reading headers", unit="files") as step:
+    with opened_folder(dicom, predictor, rule, settings.log) as objects:
+        files = unique(files)
+        read = slice_reader(Pseudonyms(), needs_dicom=by != "folder")
+        with progress(len(files), shown=by != "folder", label="reading headers", unit="files") as step:
 
-        def reading(file: str) -> "SliceRecord":
-            step(1)
-            return read(file)
+            def reading(file: str) -> "SliceRecord":
+                step(1)
+                return read(file)
 
-        grouping = group_files(files, by, reading, series_filter=series_filter)
-    if not rule.of_patients:
-        click.echo(
-            f"caveat: this model has no rule for patients: a {by} is positive if its most suspicious slice is; many "
-            "slices make false alarms likelier",
-            err=True,
+            grouping = group_files(files, by, reading, series_filter=series_filter)
+        if not rule.of_patients:
+            click.echo(
+                f"caveat: this model has no rule for patients: a {by} is positive if its most suspicious slice is; "
+                "many slices make false alarms likelier",
+                err=True,
+            )
+        result = predict_group_files(
+            predictor,
+            grouping,
+            rule,
+            settings,
+            read=read,
+            progress=progress(grouping.files, shown=bool(settings.output or settings.sort) or not sys.stdout.isatty()),
+            watch=objects,
         )
-    result = predict_group_files(
-        predictor,
-        grouping,
-        rule,
-        settings,
-        read=read,
-        progress=progress(grouping.files, shown=bool(settings.output or settings.sort) or not sys.stdout.isatty()),
-    )
     show_undrawn(result.undrawn)
     _summarize(len(files), by, result, rule, predictor.spec)
     if settings.output is not None:
         click.echo(f"written: {settings.output}", err=True)
-    return not (result.failed or result.failed_files or result.undrawn)
+    if objects is not None and dicom is not None:
+        show_results(objects, dicom)
+    unwritten = objects.failures if objects is not None else []
+    return not (result.failed or result.failed_files or result.undrawn or unwritten)
 
 
 def show_undrawn(undrawn: Iterable[tuple[str, str]]) -> None:

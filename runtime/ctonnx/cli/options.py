@@ -2,14 +2,26 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ctonnx.inference.providers import PROVIDERS
 from ctonnx.system.cpu import check_threads
 
-__all__ = ["FiniteRange", "fallback_option", "json_option", "model_option", "provider_option", "threads_option"]
+if TYPE_CHECKING:
+    from ctonnx.pacs.results.document import ObjectKind
+
+__all__ = [
+    "FiniteRange",
+    "codes_option",
+    "fallback_option",
+    "json_option",
+    "model_option",
+    "provider_option",
+    "results_option",
+    "threads_option",
+]
 
 
 class FiniteRange(click.FloatRange):
@@ -64,3 +76,34 @@ threads_option = click.option(
     help="Number of threads; default: all cores available to this process.",
 )
 """`--threads`, at most the machine's cores or 64, whichever is more; of commands that run or make a model."""
+
+
+def _kinds(ctx: click.Context, parameter: click.Parameter, value: str | None) -> "tuple[ObjectKind, ...] | None":
+    if value is None:
+        return None
+    named = [name.strip().lower() for name in value.split(",")]
+    if named == ["none"]:
+        return ()
+    chosen: tuple[ObjectKind, ...] = tuple(kind for kind in ("sr", "sc") if kind in named)
+    if len(chosen) != len(named):
+        raise click.BadParameter(f"expected sr, sc, sr,sc or none, found '{value}'.", ctx, parameter)
+    return chosen
+
+
+results_option = click.option(
+    "--results",
+    metavar="sr,sc|none",
+    callback=_kinds,
+    help="Kinds of DICOM objects: a structured report (sr), a Secondary Capture of the decisive slice with its heatmap "
+    "(sc), or none; with any of them, a positive series has a Key Object Selection.  [default: sr,sc]",
+)
+"""`--results`, of commands that make DICOM objects."""
+
+codes_option = click.option(
+    "--codes",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="CSV file with the columns class, scheme, value and meaning: codes of the classes in DICOM objects, such as "
+    "SNOMED CT's (scheme SCT); other classes have a code of the private scheme 99CTONNX.",
+)
+"""`--codes`, of commands that make DICOM objects."""

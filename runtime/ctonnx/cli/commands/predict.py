@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ctonnx.cli.dicom_results import DicomOutput, require_pacs
 from ctonnx.cli.group_prediction import predict_by, show_undrawn
 from ctonnx.cli.model_banner import show_model
-from ctonnx.cli.options import fallback_option, model_option, provider_option, threads_option
+from ctonnx.cli.options import (
+    codes_option,
+    fallback_option,
+    model_option,
+    provider_option,
+    results_option,
+    threads_option,
+)
 from ctonnx.cli.stdin_names import names_on_stdin
 from ctonnx.parity.rounding import exactly
 from ctonnx.system.text import counted
@@ -21,6 +29,7 @@ from ctonnx.system.text import counted
 if TYPE_CHECKING:
     from ctonnx.artifacts.spec import ModelSpec
     from ctonnx.inference.providers import Provider
+    from ctonnx.pacs.results.document import ObjectKind
     from ctonnx.prediction.output.batch import BatchResult
     from ctonnx.prediction.series.grouping import GroupBy
 
@@ -73,6 +82,14 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
     help="Take only series whose reconstruction kernel or folder contains TEXT, or matches it if it has *, ? or [; "
     "with --by series, study or patient. By series, it also selects those of localizers and other planes.",
 )
+@click.option(
+    "--dicom-out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for DICOM objects of each series, as a PACS shows them; implies --by series. Needs the extra pacs.",
+)
+@results_option
+@codes_option
 @click.option("--suspicious-only", is_flag=True, help="Show only images that are positive or referred, and failures.")
 @click.option(
     "--sort",
@@ -100,6 +117,9 @@ def predict(
     heatmaps: Path | None,
     by: "GroupBy | None",
     series_filter: str | None,
+    dicom_out: Path | None,
+    results: "tuple[ObjectKind, ...] | None",
+    codes: Path | None,
     suspicious_only: bool,
     sort: str | None,
     top_k: int,
@@ -118,6 +138,8 @@ def predict(
     skipped and counted. The exit code is 1 if a file cannot be read or a heatmap cannot be drawn. With --by, there is
     one row per group of slices, with a pseudonym that is new in each run instead of the identifier of the patient,
     study or series, and --heatmaps draws one picture per group: the score along the body with the strongest slices.
+    --dicom-out writes a structured report and a Secondary Capture of each series, with the patient and the study of
+    its files; the exit code is 1 if those of a series cannot be made.
 
     \b
     Examples:
@@ -125,6 +147,7 @@ def predict(
       ctonnx predict --top-k 3 --output predictions.csv "scans/**/*.png"
       ctonnx predict --suspicious-only --sort score --heatmaps maps scans/
       ctonnx predict --by patient --series-filter lung --output patients.csv export/
+      ctonnx predict --dicom-out results --codes codes.csv series/
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output predictions.jsonl
     """
     from ctonnx.prediction.inputs import find_images, without_outputs
@@ -134,9 +157,13 @@ def predict(
 
     log = partial(click.echo, err=True)
     row_format = _row_format(output_format, output)
+    dicom = _dicom_output(dicom_out, results, codes, by)
+    if dicom is not None:
+        by = "series"
     if series_filter is not None and by in (None, "folder"):
         raise click.UsageError("expected --series-filter with --by series, study or patient; for folders, name them")
-    _check_heatmap_folder(heatmaps, paths)
+    _check_folder("--heatmaps", heatmaps, paths)
+    _check_folder("--dicom-out", dicom_out, paths)
     found = names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths, log)
     files = without_outputs(found, output=output, heatmaps=heatmaps)
     newest = model is None
@@ -176,7 +203,8 @@ def predict(
         log=log,
     )
     if by is not None:
-        if not predict_by(predictor, files, by, settings, series_filter=series_filter, progress=_progress):
+        done = predict_by(predictor, files, by, settings, series_filter=series_filter, dicom=dicom, progress=_progress)
+        if not done:
             click.get_current_context().exit(1)
         return
     is_elsewhere = bool(output or sort) or not sys.stdout.isatty()
@@ -202,12 +230,26 @@ def _row_format(chosen: str | None, output: Path | None) -> str:
     return chosen or named or "csv"
 
 
-def _check_heatmap_folder(heatmaps: Path | None, paths: Sequence[str]) -> None:
-    """Raises an error if the heatmaps would be among the scans, as the next run would read them as scans."""
+def _dicom_output(
+    folder: Path | None, kinds: "tuple[ObjectKind, ...] | None", codes: Path | None, by: "GroupBy | None"
+) -> DicomOutput | None:
+    if folder is None:
+        for option, value in (("--results", kinds), ("--codes", codes)):
+            if value is not None:
+                raise click.UsageError(f"expected {option} with --dicom-out, found none")
+        return None
+    if by not in (None, "series"):
+        raise click.UsageError(f"expected --dicom-out with --by series or without --by, found --by {by}")
+    require_pacs()
+    return DicomOutput(folder, ("sr", "sc") if kinds is None else kinds, codes)
+
+
+def _check_folder(option: str, folder: Path | None, paths: Sequence[str]) -> None:
+    """Raises an error if an option's files would be among the scans, as the next run would read them as scans."""
     for path in paths:
-        if heatmaps and Path(path).is_dir() and heatmaps.resolve().is_relative_to(Path(path).resolve()):
+        if folder and Path(path).is_dir() and folder.resolve().is_relative_to(Path(path).resolve()):
             raise click.UsageError(
-                f"expected a folder for --heatmaps outside of '{path}', as its files are read, found '{heatmaps}'"
+                f"expected a folder for {option} outside of '{path}', as its files are read, found '{folder}'"
             )
 
 

@@ -1,7 +1,8 @@
 """Error messages about DICOM files without patient data: only the file's kind and the keyword of an invalid element.
 
-pydicom quotes the values of elements, patients' names among them, in its warnings and exceptions: `redacting`
-suppresses them, and `ctonnx.images.dicom.header.find_invalid_element` names the invalid element instead.
+pydicom and highdicom quote the values of elements, patients' names among them, in warnings, log messages and
+exceptions: `redacting` suppresses them, and `ctonnx.images.dicom.header.find_invalid_element` names the invalid element
+instead.
 """
 
 import logging
@@ -18,7 +19,8 @@ __all__ = ["redacting"]
 
 _Read = TypeVar("_Read")
 
-_QUIET = r"(pydicom|ctonnx\.images\.dicom)(\.|$)"  # modules whose warnings quote a file's values
+_QUIET = r"(pydicom|highdicom|ctonnx\.images\.dicom)(\.|$)"  # modules whose warnings quote a file's values
+_LOGGERS = ("pydicom", "pydicom.pixels.utils", "pydicom.pixels.decoders.base", "highdicom.base")
 _thread = threading.local()
 _filters_lock = threading.Lock()
 
@@ -34,7 +36,7 @@ def redacting(name: str, read: Callable[[], _Read], why: Callable[[], str]) -> _
     """
     # The filters stay, as other threads are reading: warnings.catch_warnings is for a single thread.
     with _filters_lock:
-        for logger in ("pydicom", "pydicom.pixels.utils", "pydicom.pixels.decoders.base"):
+        for logger in _LOGGERS:
             logging.getLogger(logger).addFilter(_is_not_reading)
         if not (warnings.filters and str(getattr(warnings.filters[0][3], "pattern", "")) == _QUIET):
             warnings.filterwarnings("ignore", module=_QUIET)

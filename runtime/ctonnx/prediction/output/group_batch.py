@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Protocol, get_args
 
 from PIL import Image
 
@@ -26,7 +26,7 @@ from ctonnx.prediction.output.heatmap_folder import common_root, heatmap_name
 from ctonnx.prediction.output.provenance import provenance
 from ctonnx.prediction.output.row_order import ordered
 from ctonnx.prediction.predictor import Predictor
-from ctonnx.prediction.results import Prediction
+from ctonnx.prediction.results import Prediction, Record
 from ctonnx.prediction.series.grouping import Group, GroupBy, Grouping
 from ctonnx.prediction.series.reduction import GroupFailure, GroupRecord, GroupRule
 from ctonnx.prediction.series.slices import SliceReader
@@ -35,9 +35,19 @@ from ctonnx.system.files import atomic_file, made_folders
 from ctonnx.system.temporary_files import remove_leftovers
 from ctonnx.system.text import counted
 
-__all__ = ["GroupBatchResult", "check_no_pictures", "predict_group_files"]
+__all__ = ["GroupBatchResult", "GroupWatch", "check_no_pictures", "decode_slice", "predict_group_files"]
 
 _NO_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})  # no other picture can be written either
+
+
+class GroupWatch(Protocol):
+    """Sees the records of a batch of groups, to make more of them than rows and pictures."""
+
+    def add(self, record: Record) -> None:
+        """Is called with the record of each file or frame, in the order of the slices."""
+
+    def finish(self, group: Group, record: GroupRecord) -> None:
+        """Is called with each group and its result, after its last record and before the first one of the next."""
 
 
 @dataclass(kw_only=True)
@@ -97,11 +107,12 @@ def predict_group_files(
     *,
     read: SliceReader,
     progress: AbstractContextManager[Callable[[int], None]],
+    watch: GroupWatch | None = None,
 ) -> GroupBatchResult:
     """Predicts groups, at least one, and writes a row and, if there is a folder for them, a picture for each.
 
-    `rule` decides about a group, and `read` reads the headers of a folder's files; the other arguments are those of
-    `ctonnx.prediction.output.batch.predict_files`.
+    `rule` decides about a group, `read` reads the headers of a folder's files, and `watch` sees all records. The other
+    arguments are those of `ctonnx.prediction.output.batch.predict_files`.
 
     Raises:
         OSError: If a row or picture cannot be written.
@@ -125,15 +136,23 @@ def predict_group_files(
         step = stack.enter_context(progress)
         if head:
             write(head)
+
+        def on_record(record: Record) -> None:
+            step(not record.frame)
+            if watch is not None:
+                watch.add(record)
+
         records = predict_groups(
             groups,
             partial(predictor.predict_many, batch_size=settings.batch_size),
             spec=spec,
             rule=rule,
             read=read,
-            on_record=lambda record: step(not record.frame),
+            on_record=on_record,
         )
-        for record in records:
+        for group, record in zip(groups, records, strict=True):
+            if watch is not None:
+                watch.finish(group, record)
             _count(record, result)
             is_shown = not (settings.suspicious_only and _is_unsuspicious(record))
             picture = None if pictures is None else pictures.draw(record, is_shown=is_shown)
@@ -183,7 +202,7 @@ class _Pictures:
         from ctonnx.prediction.output.series_picture import draw_group  # 18 ms, for Pillow's fonts
 
         try:  # a picture that cannot be drawn must not end the whole run
-            scans = [_scan(found, self._spec.dicom_window) for _, found in record.strongest]
+            scans = [decode_slice(found, self._spec.dicom_window) for _, found in record.strongest]
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(path) as temporary:
                 draw_group(record, scans, self._spec, self._rule).save(temporary, "PNG")
@@ -214,7 +233,7 @@ class _Pictures:
         self._remove(path, name)
 
 
-def _scan(found: Prediction, window: DicomWindow) -> Image.Image:
+def decode_slice(found: Prediction, window: DicomWindow) -> Image.Image:
     """Decodes the image of a prediction again: only the strongest slices of a group are needed, once it is complete."""
     if found.frame is None:
         return load(found.source, window=window).image

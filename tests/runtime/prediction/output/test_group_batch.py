@@ -16,9 +16,10 @@ from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.prediction.output.batch import OutputSettings
 from ctonnx.prediction.output.group_batch import GroupBatchResult, predict_group_files
 from ctonnx.prediction.predictor import Predictor
-from ctonnx.prediction.series.grouping import group_files
+from ctonnx.prediction.results import Record
+from ctonnx.prediction.series.grouping import Group, group_files
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
-from ctonnx.prediction.series.reduction import GroupRule
+from ctonnx.prediction.series.reduction import GroupRecord, GroupRule
 from ctonnx.prediction.series.slices import slice_reader
 
 
@@ -142,3 +143,20 @@ def test_error_leaves_no_file_of_rows(
     with pytest.raises(KeyboardInterrupt):
         Batch(predictor).run(folders, output=Path("out/rows.jsonl"), heatmaps=Path("maps"))
     assert sorted(path.name for path in Path().iterdir()) == ["a", "b", "c"]
+
+
+def test_watch_sees_the_records_of_a_group_before_its_result(
+    predictor: Predictor, folders: list[str], scores: dict[str, float]
+) -> None:
+    seen: list[str | None] = []
+
+    class Watch:
+        def add(self, record: Record) -> None:
+            seen.append(record.source)
+
+        def finish(self, group: Group, record: GroupRecord) -> None:
+            assert group.name == record.name
+            seen.append(group.name)
+
+    Batch(predictor).run(folders, batch_size=4, watch=Watch())
+    assert seen == [*folders[:3], "a", *folders[3:6], "b", folders[6], "c"]

@@ -1,0 +1,74 @@
+"""`ctonnx predict --dicom-out`: the options' values, the folder of objects, and the notes on stderr."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from ctonnx.errors import CtonnxError
+from ctonnx.system.text import Log, counted, escape_control
+
+if TYPE_CHECKING:
+    from ctonnx.pacs.results.document import ObjectKind
+    from ctonnx.pacs.results.folder import ResultFolder
+    from ctonnx.prediction.predictor import Predictor
+    from ctonnx.prediction.series.reduction import GroupRule
+
+__all__ = ["DicomOutput", "opened_folder", "require_pacs", "show_results"]
+
+
+class DicomOutput(NamedTuple):
+    """Folder for the objects, their kinds, and a table with the classes' codes if there is one."""
+
+    folder: Path
+    kinds: "tuple[ObjectKind, ...]"
+    codes: Path | None
+
+
+def require_pacs() -> None:
+    """Checks that the extra `pacs` is installed; nothing is imported.
+
+    Raises:
+        CtonnxError: If highdicom is missing.
+    """
+    if find_spec("highdicom") is None:
+        raise CtonnxError('expected highdicom, which makes DICOM objects, found none; pip install "ctonnx[pacs]"')
+
+
+@contextmanager
+def opened_folder(
+    output: DicomOutput | None, predictor: "Predictor", rule: "GroupRule", log: Log
+) -> "Iterator[ResultFolder | None]":
+    """Makes the folder and yields the writer of its objects; None without `output`.
+
+    Raises:
+        CtonnxError: If the table of codes is wrong.
+        OSError: If the folder cannot be made.
+    """
+    if output is None:
+        yield None
+        return
+    from ctonnx.pacs.results.codes import ClassCodes
+    from ctonnx.pacs.results.document import ResultModel
+    from ctonnx.pacs.results.folder import ResultFolder
+    from ctonnx.system.files import made_folders, sha256_of
+    from ctonnx.system.temporary_files import remove_leftovers
+
+    codes = ClassCodes() if output.codes is None else ClassCodes.read(output.codes, predictor.spec.classes)
+    model = ResultModel(spec=predictor.spec, rule=rule, sha256=sha256_of(predictor.path), codes=codes)
+    remove_leftovers([output.folder], log)
+    with made_folders(output.folder):
+        yield ResultFolder(output.folder, model, output.kinds)
+
+
+def show_results(written: "ResultFolder", output: DicomOutput) -> None:
+    """Prints a warning for each series without its objects, and the number of objects."""
+    for name, reason in written.failures:
+        message = f"expected to write the objects of series '{name}', failed: {reason}; its row is written"
+        click.echo(f"warning: {escape_control(message)}", err=True)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in written.written.items())
+    objects = counted(sum(written.written.values()), "object")
+    click.echo(f"DICOM: {objects} ({kinds or 'none'}) of {written.series} series in {output.folder}", err=True)

@@ -1,0 +1,4 @@
+"""Into and out of a PACS, with the extra `pacs`.
+
+results/  predictions as DICOM objects
+"""
