@@ -61,8 +61,7 @@ def draw_picture(result: SeriesResult, scan: Image.Image) -> Image.Image:
     by = shortened(f"ctonnx, model {model.spec.name}", text_width - round(middle.getlength(WARNING)) - _MARGIN)
     pen.text((_WIDTH - _MARGIN, _STRIP / 2), by, _ON_AMBER, small, anchor="rm")
     pen.text((_MARGIN, 61), _TITLES[result.prediction.decision], _TEXT, large, anchor="lm")
-    score = _score(result.prediction, model)
-    pen.text((_MARGIN, 90), plain(score), _TEXT, middle, anchor="lm")
+    pen.text((_MARGIN, 90), _score(result.prediction, model), _TEXT, middle, anchor="lm")
 
     alone = _fitted(scan)
     heat = overlay_heatmap(
@@ -118,11 +117,10 @@ def _draw_scale(picture: Image.Image, pen: ImageDraw.ImageDraw) -> None:
 def _score(series: GroupPrediction, model: ResultModel) -> str:
     threshold = model.rule.point.threshold
     score = shown(series.score, threshold, digits=4, form="f")
-    of = " + ".join(model.rule.point.positive)
-    return (
-        f"Series: score {score} ({of}), operating point {shown(threshold, series.score, digits=4, form='f')}; "
-        f"predicted class {series.label} {series.probability:.4f}"
-    )
+    compared = f"Series: score {score}, operating point {shown(threshold, series.score, digits=4, form='f')}"
+    found = f"{compared}; predicted class {plain(series.label)} {series.probability:.4f}"
+    fits = fonts()[1].getlength(found) <= _WIDTH - 2 * _MARGIN
+    return found if fits else compared
 
 
 def _place(result: SeriesResult, index: int) -> str:
@@ -143,6 +141,7 @@ def _notes(series: GroupPrediction, found: Prediction, model: ResultModel, name:
     empty = "The heatmap is empty. " if not found.heatmap[model.spec.classes.index(name)].any() else ""
     return (
         f"{reason}{empty}Colour: evidence for {name}, relative to its maximum in this slice; {rows} x {columns} cells, "
-        f"drawn smoothly: a region, not a finding. {counted(series.used, 'slice')} predicted{failed}. "
+        f"drawn smoothly: a region, not a finding. Score: the probability of {' + '.join(model.rule.point.positive)}. "
+        f"{counted(series.used, 'slice')} predicted{failed}. "
         "A research tool, not a medical device."
     )

@@ -33,17 +33,18 @@ def test_picture_has_the_warning_the_model_the_decision_and_a_legend(positive: S
     drawn = draw_picture(positive, SCAN)
     assert (drawn.mode, drawn.width) == ("RGB", 1134)
     assert WARNING == "RESEARCH, NOT FOR DIAGNOSIS"
-    whole = "\n".join(texts)
+    whole = " ".join(texts)
     for part in (
         WARNING,
         "ctonnx, model lungs",
         "Positive",
-        "Series: score 0.9000 (tumor), operating point 0.5000; predicted class tumor 0.9000",
+        "Series: score 0.9000, operating point 0.5000; predicted class tumor 0.9000",
         "Slice with the highest score, image 2, 2.5 mm: score 0.9000",
         "Evidence for tumor (Grad-CAM)",
         "1.0",
         "0.0",
         "4 x 4 cells",
+        "Score: the probability of tumor.",
         f"sha256 {'ab' * 8}",
         "A research tool, not a medical device.",
     ):
@@ -90,3 +91,9 @@ def test_empty_heatmap_is_stated(positive: SeriesResult, texts: list[str]) -> No
     empty = replace(found, heatmap=np.zeros_like(found.heatmap))
     draw_picture(replace(positive, prediction=replace(positive.prediction, strongest=((index, empty),))), SCAN)
     assert "The heatmap is empty." in " ".join(texts)
+
+
+def test_long_name_of_a_class_does_not_leave_the_picture(positive: SeriesResult, texts: list[str]) -> None:
+    long = replace(positive.prediction, probabilities={"n" * 120: 0.9})
+    draw_picture(replace(positive, prediction=long), SCAN)
+    assert "Series: score 0.9000, operating point 0.5000" in texts

@@ -1,7 +1,8 @@
 """Content items of a structured report as bytes, in Explicit VR Little Endian and UTF-8.
 
-A report has some ten items for each image. As objects of highdicom and pydicom they take 20 ms per image, longer than
-the prediction; as bytes, 0.1 ms. The tests compare these bytes with those of highdicom.
+A report has some ten items for each image. Made, copied and written as objects of highdicom and pydicom, they took
+20 ms per image (400 images, two cores), longer than a prediction; as bytes, they take 0.2 ms. The tests compare these
+bytes with those of highdicom.
 
 Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part05/chapter_7.html (elements and items);
 https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.17.3.html (content items)
