@@ -91,8 +91,8 @@ def read_source(files: Sequence[str]) -> SourceSeries:
         files: Paths of at least one file.
 
     Raises:
-        CtonnxError: If a file cannot be read or has no UID, as results refer to it, if the files are of several series
-            or studies, or if they are results of ctonnx. The message names no file and no patient.
+        CtonnxError: If a file cannot be read or has no UID of its own, as results refer to it, if the files are of
+            several series or studies, or if they are results of ctonnx. The message names no file and no patient.
     """
     images: dict[str, SourceImage] = {}
     moments: list[tuple[str, str]] = []
@@ -110,6 +110,9 @@ def read_source(files: Sequence[str]) -> SourceSeries:
             faults[f"without a valid {name}"] += 1
         images[file] = SourceImage(uids[0], uids[1], uids[2], uids[3], _number(found, "InstanceNumber"))
         moments.extend(_moments(found))
+    seen = Counter(image.sop_instance for image in images.values() if image.sop_instance)
+    if repeated := sum(count for count in seen.values() if count > 1):  # copies of a file are left out before
+        faults["that share their SOPInstanceUID"] = repeated
     if faults:
         named = ", ".join(f"{counted(count, 'file')} {what}" for what, count in sorted(faults.items()))
         raise CtonnxError(f"expected DICOM files with the UIDs that a result refers to, found {named}")

@@ -20,6 +20,7 @@ from ctonnx.pacs.results.document import ImageResult, ResultModel, SeriesResult
 from ctonnx.pacs.results.source import read_source
 from ctonnx.prediction.results import Prediction
 from ctonnx.prediction.series.grouping import Group, group_files
+from ctonnx.prediction.series.ordering import in_order
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.prediction.series.reduction import GroupPrediction, GroupRule, Reduction
 from ctonnx.prediction.series.slices import slice_reader
@@ -70,7 +71,7 @@ def predicted_series(
     (group,) = group_files(files, "series", read).groups
     rule = GroupRule.of(spec)
     assert rule is not None
-    ordered = group.ordered(read)
+    ordered = in_order(group.files)
     reduction, found = Reduction(group, ordered, spec, rule), []
     for one, score in zip(ordered.slices, scores, strict=True):
         decision: Any = "positive" if score >= rule.point.threshold else "negative"

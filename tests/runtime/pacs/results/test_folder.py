@@ -167,3 +167,10 @@ def test_full_disk_ends_the_run_and_another_error_does_not(
     number = errno.ENOSPC
     with pytest.raises(OSError, match="no"):
         written(files, (0.1, 0.9, 0.6), tmp_path / "out")
+
+
+def test_copy_of_a_file_is_evaluated_once(files: list[str], tmp_path: Path) -> None:
+    copies = write_series(tmp_path / "copies", 1)
+    written([*files, *copies], (0.1, 0.9, 0.6), tmp_path / "out", REPORTS)
+    (report,) = (data for path in (tmp_path / "out").iterdir() if (data := pydicom.dcmread(path)).Modality == "SR")
+    assert len(report.ContentSequence[-1].ContentSequence) == 1 + 3

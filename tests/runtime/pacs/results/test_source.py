@@ -73,3 +73,10 @@ def test_damaged_elements_are_left_out(files: list[str]) -> None:
     data = Path(files[0]).read_bytes()
     Path(files[0]).write_bytes(data.replace(b"SH\x08\x00B30f", b"XX\x08\x00B30f"))
     assert read_source(files).header.PatientID == "PID-4711A"
+
+
+def test_slices_of_an_anonymization_that_share_their_uid_are_an_error(files: list[str]) -> None:
+    for file in files[1:]:
+        change(file, SOPInstanceUID="1.2.3")
+    with pytest.raises(CtonnxError, match=r"found 2 files that share their SOPInstanceUID$"):
+        read_source(files)

@@ -35,18 +35,11 @@ _DIGITS = 6  # of a probability
 
 
 def image_groups(result: SeriesResult) -> Iterator[bytes]:
-    """Yields a group of evaluations for each image: class, probability, score, decision and reason.
-
-    Of several copies of an image, the first is evaluated.
-    """
+    """Yields a group of evaluations for each image: class, probability, score, decision and reason."""
     algorithm = [encoded_item(item) for item in result.model.algorithm(complete=False)]
-    seen = set()
     for image in result.images:
-        key = result.source_image(image).sop_instance, image.frame
-        if key not in seen:
-            seen.add(key)
-            items = _items(result, image, algorithm)
-            yield container_item(_CONTAINS, codes.DCM.MeasurementGroup, items, template="1501")
+        items = _items(result, image, algorithm)
+        yield container_item(_CONTAINS, codes.DCM.MeasurementGroup, items, template="1501")
 
 
 def image_library(result: SeriesResult) -> bytes:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pydicom.dataset import Dataset
-from tests.runtime.pacs.results.made_results import result_of, write_series
+from tests.runtime.pacs.results.made_results import result_of
 
 from ctonnx.pacs.results.document import SeriesResult
 from ctonnx.pacs.results.report.content_items import content_sequence
@@ -61,12 +61,6 @@ def test_image_without_a_decision_has_class_and_probability(files: list[str]) ->
     assert "Decision" not in group
     assert "Score: summed probability of the suspicious classes" not in group
     assert group["Predicted class"] == "normal"
-
-
-def test_copy_of_an_image_is_evaluated_once(files: list[str], tmp_path: Any) -> None:
-    copies = write_series(tmp_path / "copies", 1)
-    result = result_of([*files, *copies], (0.1, 0.2, 0.9, 0.6))
-    assert len(parsed(*image_groups(result))) == 3
 
 
 def test_frames_are_counted_from_one(positive: SeriesResult) -> None:
