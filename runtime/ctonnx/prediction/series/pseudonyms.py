@@ -35,6 +35,11 @@ class Pseudonyms:
             raise ValueError(f"expected a key of {_KEY_BYTES} bytes, found {len(key)}")
         self._key = secrets.token_bytes(_KEY_BYTES) if key is None else key
 
+    @property
+    def key(self) -> bytes:
+        """The key, 32 bytes."""
+        return self._key
+
     def of(self, kind: str, identifier: str) -> str:
         """Returns the pseudonym of an identifier, 16 hexadecimal digits; empty if the identifier is empty.
 

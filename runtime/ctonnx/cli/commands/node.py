@@ -1,0 +1,286 @@
+"""`ctonnx node`: a DICOM node that predicts the series it receives and sends the results on."""
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ctonnx.cli.model_banner import show_model
+from ctonnx.cli.options import (
+    FiniteRange,
+    codes_option,
+    fallback_option,
+    model_option,
+    provider_option,
+    results_option,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    from ctonnx.inference.providers import Provider
+    from ctonnx.pacs.node.sender import Destination
+    from ctonnx.pacs.results.document import ObjectKind
+
+__all__ = ["node"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_GB, _HOUR = 10**9, 3600.0
+
+
+def _folder_option(command: _Command) -> _Command:
+    return click.option(
+        "--folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("ctonnx-node"),
+        show_default=True,
+        help="Folder of the node: received instances, queue, audit log and site key. Only its owner can read it.",
+    )(command)
+
+
+@click.group(invoke_without_command=True, context_settings={"show_default": True})
+@model_option
+@provider_option
+@fallback_option
+@threads_option
+@_folder_option
+@click.option("--ae-title", default="CTONNX", help="Application Entity title of this node.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=11112, help="Port of the DICOM server; 0 takes a free one.")
+@click.option("--allow-ae", multiple=True, metavar="TITLE", help="Calling AE title that may send; repeat it. Default: any.")
+@click.option(
+    "--allow-address",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Address or network, such as 10.1.0.0/16, that may connect; repeat it. Default: any.",
+)
+@click.option("--tls-cert", type=_FILE, help="Certificate in PEM format: the server takes TLS only.")
+@click.option("--tls-key", type=_FILE, help="Key of --tls-cert.")
+@click.option("--tls-ca", type=_FILE, help="Authorities whose certificates senders must have.")
+@click.option(
+    "--settle",
+    type=FiniteRange(0.1, 3600),
+    default=5.0,
+    help="Seconds without a new instance after which a series is complete.",
+)
+@results_option
+@codes_option
+@click.option("--send-to", multiple=True, metavar="AE@HOST:PORT", help="DICOM node that results are sent to; repeat it.")
+@click.option("--stow", metavar="URL", help="DICOMweb service that results are sent to, as http://pacs:8042/dicom-web.")
+@click.option("--stow-token", type=_FILE, help="File with the bearer token of --stow; it is read for each request.")
+@click.option("--max-spool", type=FiniteRange(0.001), default=20.0, metavar="GB", help="Maximum size of received instances.")
+@click.option(
+    "--keep",
+    type=FiniteRange(0.01),
+    default=24.0,
+    metavar="HOURS",
+    help="Time for which instances are kept after their series was predicted.",
+)
+@click.option(
+    "--http",
+    metavar="HOST:PORT",
+    help="Serve a page of the queue, /healthz and /metrics there; needs the extra serve.",
+)
+@click.pass_context
+def node(
+    ctx: click.Context,
+    model: Path | None,
+    provider: "Provider",
+    fallback: bool,
+    threads: int | None,
+    folder: Path,
+    ae_title: str,
+    host: str,
+    port: int,
+    allow_ae: tuple[str, ...],
+    allow_address: tuple[str, ...],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_ca: Path | None,
+    settle: float,
+    results: "tuple[ObjectKind, ...] | None",
+    codes: Path | None,
+    send_to: tuple[str, ...],
+    stow: str | None,
+    stow_token: Path | None,
+    max_spool: float,
+    keep: float,
+    http: str | None,
+) -> None:
+    """Run a DICOM node: series in, structured reports out.
+
+    Listens for C-STORE, writes instances to its folder, predicts a series when it is complete, and sends a structured
+    report (SR) and a Secondary Capture (SC) to a PACS. What was received is never lost: after a crash, it goes on where
+    it was. The log, the page and the audit log have nothing of a patient. Ctrl-C ends it.
+
+    \b
+    Examples:
+      ctonnx node --send-to ORTHANC@127.0.0.1:4242
+      ctonnx node --host 0.0.0.0 --allow-ae CT1 --allow-address 10.1.0.0/16 --stow http://pacs:8042/dicom-web
+      ctonnx node status
+      ctonnx node retry
+      ctonnx node audit --verify
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    _require_packages(with_page=http is not None)
+    from ctonnx.pacs.node.node import Node
+    from ctonnx.pacs.node.settings import NodeSettings, ReceiverSettings
+    from ctonnx.pacs.results.codes import ClassCodes
+    from ctonnx.pacs.results.document import ResultModel
+    from ctonnx.prediction.predictor import Predictor
+    from ctonnx.prediction.series.reduction import GroupRule
+    from ctonnx.system.files import sha256_of
+
+    log = partial(click.echo, err=True)
+    kinds = ("sr", "sc") if results is None else results
+    destinations = _destinations(send_to, stow, stow_token, ae_title)
+    if kinds and not destinations:
+        raise click.UsageError("expected --send-to or --stow, where results are sent, or --results none, found neither")
+    try:
+        settings = NodeSettings(
+            folder=folder,
+            receiver=ReceiverSettings(
+                host=host,
+                port=port,
+                ae_title=ae_title,
+                allowed_titles=allow_ae,
+                allowed_addresses=allow_address,
+                tls_certificate=tls_cert,
+                tls_key=tls_key,
+                tls_authorities=tls_ca,
+            ),
+            settle=settle,
+            spool_limit=int(max_spool * _GB),
+            keep=keep * _HOUR,
+            kinds=kinds,
+        )
+        page = _address(http) if http is not None else None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    newest = model is None
+    predictor = Predictor(model, provider=provider, fallback=fallback, threads=threads)
+    show_model(predictor, newest=newest)
+    spec = predictor.spec
+    table = ClassCodes() if codes is None else ClassCodes.read(codes, spec.classes)
+    rule = GroupRule.of(spec)
+    if rule is None:
+        raise click.UsageError(
+            f"expected a model with an operating point for decisions, found none in '{predictor.path}'; train it on "
+            "images of suspicious and other classes"
+        )
+    described = ResultModel(spec=spec, rule=rule, sha256=sha256_of(predictor.path), codes=table)
+    with ExitStack() as stack:
+        running = stack.enter_context(Node(predictor, described, settings, destinations, log))
+        log(f"{ae_title} listens on {host}:{running.port}; results to: {', '.join(d.name for d in destinations) or 'none'}")
+        if page is not None:
+            from ctonnx.pacs.node.page import serving
+
+            log(f"page: http://{page[0]}:{stack.enter_context(serving(running, *page))}")
+        running.run()
+
+
+@node.command()
+@_folder_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+def status(folder: Path, *, as_json: bool) -> None:
+    """Show the queue of a node: what was predicted, sent, and not sent.
+
+    \b
+    Example:
+      ctonnx node status --folder /var/lib/ctonnx
+    """
+    _require_packages()
+    from ctonnx.pacs.node.status import node_status, status_lines
+
+    found = node_status(folder)
+    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(status_lines(found)))
+
+
+@node.command()
+@_folder_option
+def retry(folder: Path) -> None:
+    """Queue the results again that a PACS refused for good.
+
+    \b
+    Example:
+      ctonnx node retry --folder /var/lib/ctonnx
+    """
+    _require_packages()
+    from contextlib import closing
+
+    from ctonnx.pacs.node.status import opened_outbox
+    from ctonnx.system.text import counted
+
+    with closing(opened_outbox(folder)) as outbox:
+        click.echo(f"{counted(outbox.retry(), 'result')} queued again")
+
+
+@node.command()
+@_folder_option
+@click.option("--verify", is_flag=True, help="Compare the hash chain: the exit code is 1 if a line was changed or removed.")
+def audit(folder: Path, *, verify: bool) -> None:
+    """Print a node's audit log, or verify it.
+
+    \b
+    Example:
+      ctonnx node audit --verify --folder /var/lib/ctonnx
+    """
+    _require_packages()
+    from ctonnx.errors import CheckFailed
+    from ctonnx.pacs.node.audit import audit_lines, verify_audit
+    from ctonnx.pacs.node.node import read_site_key
+
+    if not verify:
+        for line in audit_lines(folder):
+            click.echo(line)
+        return
+    found = verify_audit(folder, read_site_key(folder))
+    if found.fault is not None:
+        raise CheckFailed(f"the audit log in '{folder}' is not complete: {found.fault}")
+    click.echo(f"{found.lines} lines, none was changed or removed")
+
+
+def _require_packages(*, with_page: bool = False) -> None:
+    for package, extra in (("pynetdicom", "pacs"), ("highdicom", "pacs"), *([("starlette", "serve")] if with_page else [])):
+        if find_spec(package) is None:
+            from ctonnx.errors import CtonnxError
+
+            raise CtonnxError(f'expected {package} for ctonnx node, found none; pip install "ctonnx[{extra}]"')
+
+
+def _destinations(
+    send_to: tuple[str, ...], stow: str | None, token: Path | None, ae_title: str
+) -> "list[Destination]":
+    from ctonnx.pacs.node.sender import DicomDestination, WebDestination
+    from ctonnx.pacs.node.settings import DicomPeer
+
+    found: list[Destination] = []
+    try:
+        found += [DicomDestination(DicomPeer.parse(text), ae_title) for text in send_to]
+    except ValueError as error:
+        raise click.UsageError(f"{error} for --send-to") from error
+    if token is not None and stow is None:
+        raise click.UsageError("expected --stow with --stow-token, found none")
+    if stow is not None:
+        if not stow.startswith(("http://", "https://")):
+            raise click.UsageError(f"expected a URL such as http://pacs:8042/dicom-web for --stow, found '{stow}'")
+
+        def headers() -> dict[str, str]:
+            return {} if token is None else {"Authorization": f"Bearer {token.read_text(encoding='utf-8').strip()}"}
+
+        found.append(WebDestination(stow.rstrip("/"), headers))
+    return found
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"expected HOST:PORT, such as 127.0.0.1:8080, for --http, found '{text}'")
+    return host.strip("[]") or "127.0.0.1", int(port)

@@ -1,0 +1,193 @@
+"""The node's folder of received instances: bytes as they came, grouped by series, safe on the disk.
+
+No name of a file or folder has anything of a patient: series and instances are named by pseudonyms under the site's
+key. The files have everything: the folder can be read by its owner only.
+"""
+
+import errno
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from pydicom import dcmread
+
+from ctonnx.errors import CtonnxError
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
+
+__all__ = ["Instance", "Spool", "UnusableInstance"]
+
+_UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_INCOMING, _SERIES, _RESULTS = "incoming", "series", "results"
+_ENDING = ".dcm"
+
+
+class UnusableInstance(CtonnxError):
+    """Instance without the UIDs that a result refers to, or whose header cannot be read."""
+
+
+class Instance(NamedTuple):
+    """An instance in the spool, by pseudonyms.
+
+    Attributes:
+        study: Pseudonym of the study.
+        series: Pseudonym of the series.
+        name: Pseudonym of the instance.
+        size: Number of bytes.
+    """
+
+    study: str
+    series: str
+    name: str
+    size: int
+
+
+class Spool:
+    """Received instances and results that wait to be sent.
+
+    Args:
+        folder: Folder of the node; made if missing.
+        names: Pseudonyms under the site's key.
+        limit: Maximum size in bytes of the instances.
+
+    Raises:
+        OSError: If the folder cannot be made or read.
+    """
+
+    def __init__(self, folder: Path, names: Pseudonyms, *, limit: int) -> None:
+        self.folder, self._names, self.limit = folder, names, limit
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for inner in (self.incoming, self.results, self._series):
+            inner.mkdir(mode=0o700, exist_ok=True)
+        self._lock = threading.Lock()
+        self._bytes = sum(_size(file) for _, file in self._files())
+
+    @property
+    def incoming(self) -> Path:
+        """Folder of instances that are being received; on the same file system as all others."""
+        return self.folder / _INCOMING
+
+    @property
+    def results(self) -> Path:
+        """Folder of results that wait to be sent."""
+        return self.folder / _RESULTS
+
+    @property
+    def _series(self) -> Path:
+        return self.folder / _SERIES
+
+    @property
+    def bytes(self) -> int:
+        """Size of all instances."""
+        return self._bytes
+
+    def is_full(self) -> bool:
+        """Returns whether the instances have reached the limit."""
+        return self._bytes >= self.limit
+
+    def take(self, received: Path) -> Instance:
+        """Moves a complete file of `incoming` to its series; the disk has it when this returns.
+
+        An instance that was sent before replaces itself.
+
+        Raises:
+            UnusableInstance: If its header lacks a UID or cannot be read; the message has nothing of the header.
+            OSError: If the disk fails or is full.
+        """
+        try:
+            header = dcmread(received, stop_before_pixels=True, specific_tags=list(_UIDS))
+            uids = [str(header.get(name) or "").strip(" \0") for name in _UIDS]
+        except OSError:
+            raise
+        except Exception:  # pydicom raises any exception for a damaged file, and quotes it
+            raise UnusableInstance("expected a DICOM header, found one that cannot be read") from None
+        for name, uid in zip(_UIDS, uids, strict=True):
+            if not uid:
+                raise UnusableInstance(f"expected an instance with a {name}, found none")
+        instance, study, series = uids
+        found = Instance(
+            self._names.of("study", study),
+            self._names.of("series", f"{study} {series}"),
+            self._names.of("instance", instance),
+            received.stat().st_size,
+        )
+        _sync(received)
+        folder = self._series / found.series
+        is_new = not folder.exists()
+        folder.mkdir(mode=0o700, exist_ok=True)
+        target = folder / f"{found.name}{_ENDING}"
+        with self._lock:
+            before = _size(target)
+            received.replace(target)
+            self._bytes += found.size - before
+        _sync(folder)
+        if is_new:
+            _sync(self._series)
+        return found
+
+    def series(self) -> dict[str, float]:
+        """Returns the time of the last instance of each series, in seconds since the epoch."""
+        latest: dict[str, float] = {}
+        for name, file in self._files():
+            with suppress(OSError):
+                latest[name] = max(latest.get(name, 0.0), file.stat().st_mtime)
+        return latest
+
+    def files(self, series: str) -> list[Path]:
+        """Returns the instances of a series, sorted by name."""
+        folder = self._series / series
+        return sorted(folder.glob(f"*{_ENDING}")) if folder.is_dir() else []
+
+    def remove(self, series: str) -> None:
+        """Removes the instances of a series."""
+        for file in self.files(series):
+            with suppress(FileNotFoundError):
+                size = _size(file)
+                file.unlink()
+                with self._lock:
+                    self._bytes -= size
+        with suppress(OSError):  # an instance may have come in the meantime
+            (self._series / series).rmdir()
+
+    def remove_abandoned(self, *, older_than: float) -> int:
+        """Removes files of `incoming` that nothing was written to for a number of seconds; returns their number."""
+        removed = 0
+        for file in self.incoming.iterdir():
+            with suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > older_than:
+                    file.unlink()
+                    removed += 1
+        return removed
+
+    def free_bytes(self) -> int:
+        """Returns the free space of the file system."""
+        return shutil.disk_usage(self.folder).free
+
+    def _files(self) -> Iterator[tuple[str, Path]]:
+        for folder in self._series.iterdir():
+            if folder.is_dir():
+                for file in folder.glob(f"*{_ENDING}"):
+                    yield folder.name, file
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _sync(path: Path) -> None:
+    """Writes a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system whose folders cannot be synced
+            raise
+    finally:
+        os.close(handle)
