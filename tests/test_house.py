@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "ctonnx_bench": {"ctonnx", "ctonnx_train", "ctonnx_export"},
 }
 ROOMS = {
-    "ctonnx": "errors system parity images artifacts inference prediction pacs server cli",
+    "ctonnx": "errors system parity images artifacts inference prediction server cli",
     "ctonnx.system": "text packages procfs cpu nvidia memory temporary_files file_reading files",
     "ctonnx.images": "scan source modes raster formats body preprocessing dicom loading",
     "ctonnx.images.raster": "tiff_directory tiff jpeg2000 depth raw_samples salvage unsupported decoding",
@@ -42,10 +42,11 @@ ROOMS = {
     "ctonnx.prediction.output": (
         "provenance row_order row_formats group_rows heatmap_image heatmap_folder series_picture batch group_batch"
     ),
-    "ctonnx.pacs": "results",
-    "ctonnx.pacs.results": "uids codes source document report key_objects picture secondary_capture folder",
-    "ctonnx.pacs.results.report": "terms content_items image_groups structured_report",
-    "ctonnx.server": "settings metrics transport engine api app page",
+    "ctonnx.server.pacs": "results audit node",
+    "ctonnx.server.pacs.node": "settings spool outbox receiver sender worker node status page",
+    "ctonnx.server.pacs.results": "uids codes source document report key_objects picture secondary_capture folder",
+    "ctonnx.server.pacs.results.report": "terms content_items image_groups structured_report",
+    "ctonnx.server": "settings metrics transport engine api app page pacs",
     "ctonnx.server.transport": "errors budgets file_names multipart uploads middleware connection lifecycle",
     "ctonnx.server.engine": "batching classification service",
     "ctonnx.server.api": "open_inference triton model_info schemas openapi",
@@ -205,8 +206,8 @@ def test_runtime_imports_nothing_but_its_four_libraries() -> None:
     # and by `ctonnx serve`.
     dicom = set((PACKAGES["ctonnx"] / "images/dicom").rglob("*.py"))
     raw = PACKAGES["ctonnx"] / "images/raster/raw_samples.py"
-    server = set((PACKAGES["ctonnx"] / "server").rglob("*.py"))
-    pacs = set((PACKAGES["ctonnx"] / "pacs").rglob("*.py"))
+    pacs = set((PACKAGES["ctonnx"] / "server/pacs").rglob("*.py"))
+    server = set((PACKAGES["ctonnx"] / "server").rglob("*.py")) - pacs
     rest = set(PACKAGES["ctonnx"].rglob("*.py")) - server - pacs - dicom - {raw}
 
     def libraries(files: Iterable[Path]) -> set[str]:
@@ -215,13 +216,16 @@ def test_runtime_imports_nothing_but_its_four_libraries() -> None:
     assert libraries(rest) == RUNTIME_LIBRARIES
     assert libraries(dicom) == {"PIL", "imagecodecs", "numpy", "pydicom"}
     assert libraries({raw}) == {"PIL", "imagecodecs", "numpy", "tifffile"}
-    assert libraries(pacs) == {"PIL", "highdicom", "numpy", "pydicom"}
+    page = PACKAGES["ctonnx"] / "server/pacs/node/page.py"  # imported only for the node's page
+    assert libraries({page}) == {"prometheus_client", "starlette", "uvicorn"}
+    of_nodes = {"PIL", "dicomweb_client", "highdicom", "numpy", "pydicom", "pynetdicom", "requests"}
+    assert libraries(pacs - {page}) == of_nodes
     assert libraries(server) == {"PIL", "h11", "numpy", "prometheus_client", "python_multipart", "starlette", "uvicorn"}
 
 
 def test_pydicom_is_imported_only_where_dicom_files_are_read_drawn_or_made() -> None:
     users = {file for folder in PACKAGES.values() for file in folder.rglob("*.py") if "pydicom" in imports(file)}
-    rooms = [PACKAGES["ctonnx"] / name for name in ("images/dicom", "pacs")]
+    rooms = [PACKAGES["ctonnx"] / name for name in ("images/dicom", "server/pacs")]
     of_rooms = {file for file in users if any(file.is_relative_to(room) for room in rooms)}
     assert users - of_rooms == {PACKAGES["ctonnx_train"] / "data/phantom/dicom_series.py"}
 

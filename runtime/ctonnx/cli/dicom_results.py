@@ -12,10 +12,10 @@ from ctonnx.errors import CtonnxError
 from ctonnx.system.text import Log, counted, escape_control
 
 if TYPE_CHECKING:
-    from ctonnx.pacs.results.document import ObjectKind
-    from ctonnx.pacs.results.folder import ResultFolder
     from ctonnx.prediction.predictor import Predictor
     from ctonnx.prediction.series.reduction import GroupRule
+    from ctonnx.server.pacs.results.document import ObjectKind
+    from ctonnx.server.pacs.results.folder import ResultFolder
 
 __all__ = ["DicomOutput", "opened_folder", "require_pacs", "show_results"]
 
@@ -51,9 +51,9 @@ def opened_folder(
     if output is None:
         yield None
         return
-    from ctonnx.pacs.results.codes import ClassCodes
-    from ctonnx.pacs.results.document import ResultModel
-    from ctonnx.pacs.results.folder import ResultFolder
+    from ctonnx.server.pacs.results.codes import ClassCodes
+    from ctonnx.server.pacs.results.document import ResultModel
+    from ctonnx.server.pacs.results.folder import ResultFolder
     from ctonnx.system.files import made_folders, sha256_of
     from ctonnx.system.temporary_files import remove_leftovers
 

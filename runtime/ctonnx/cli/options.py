@@ -10,7 +10,7 @@ from ctonnx.inference.providers import PROVIDERS
 from ctonnx.system.cpu import check_threads
 
 if TYPE_CHECKING:
-    from ctonnx.pacs.results.document import ObjectKind
+    from ctonnx.server.pacs.results.document import ObjectKind
 
 __all__ = [
     "FiniteRange",

@@ -1,4 +1,4 @@
-"""`ctonnx serve`: a page for people and an HTTP API for programs, on one `Predictor`.
+"""`ctonnx serve`, a page for people and an HTTP API for programs, and `ctonnx node` for a PACS.
 
 settings    limits of a request, queue, API keys
 metrics     metrics for Prometheus
@@ -7,6 +7,7 @@ engine/     queue, batches and predictions of one model
 api/        protocols and the OpenAPI document
 app         the routes
 page/       the page
+pacs/       results as DICOM objects, and a DICOM node
 
-Only this package imports what the extra `[serve]` installs.
+Only this package imports what the extras `[serve]` and `[pacs]` install.
 """

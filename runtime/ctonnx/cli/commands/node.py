@@ -23,8 +23,8 @@ from ctonnx.cli.options import (
 
 if TYPE_CHECKING:
     from ctonnx.inference.providers import Provider
-    from ctonnx.pacs.node.sender import Destination
-    from ctonnx.pacs.results.document import ObjectKind
+    from ctonnx.server.pacs.node.sender import Destination
+    from ctonnx.server.pacs.results.document import ObjectKind
 
 __all__ = ["node"]
 
@@ -52,8 +52,12 @@ def _folder_option(command: _Command) -> _Command:
 @_folder_option
 @click.option("--ae-title", default="CTONNX", help="Application Entity title of this node.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 for all.")
-@click.option("--port", type=click.IntRange(0, 65535), default=11112, help="Port of the DICOM server; 0 takes a free one.")
-@click.option("--allow-ae", multiple=True, metavar="TITLE", help="Calling AE title that may send; repeat it. Default: any.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=11112, help="Port of the DICOM server; 0 takes a free one."
+)
+@click.option(
+    "--allow-ae", multiple=True, metavar="TITLE", help="Calling AE title that may send; repeat it. Default: any."
+)
 @click.option(
     "--allow-address",
     multiple=True,
@@ -71,10 +75,14 @@ def _folder_option(command: _Command) -> _Command:
 )
 @results_option
 @codes_option
-@click.option("--send-to", multiple=True, metavar="AE@HOST:PORT", help="DICOM node that results are sent to; repeat it.")
+@click.option(
+    "--send-to", multiple=True, metavar="AE@HOST:PORT", help="DICOM node that results are sent to; repeat it."
+)
 @click.option("--stow", metavar="URL", help="DICOMweb service that results are sent to, as http://pacs:8042/dicom-web.")
 @click.option("--stow-token", type=_FILE, help="File with the bearer token of --stow; it is read for each request.")
-@click.option("--max-spool", type=FiniteRange(0.001), default=20.0, metavar="GB", help="Maximum size of received instances.")
+@click.option(
+    "--max-spool", type=FiniteRange(0.001), default=20.0, metavar="GB", help="Maximum size of received instances."
+)
 @click.option(
     "--keep",
     type=FiniteRange(0.01),
@@ -130,12 +138,12 @@ def node(
     if ctx.invoked_subcommand is not None:
         return
     _require_packages(with_page=http is not None)
-    from ctonnx.pacs.node.node import Node
-    from ctonnx.pacs.node.settings import NodeSettings, ReceiverSettings
-    from ctonnx.pacs.results.codes import ClassCodes
-    from ctonnx.pacs.results.document import ResultModel
     from ctonnx.prediction.predictor import Predictor
-    from ctonnx.prediction.series.reduction import GroupRule
+    from ctonnx.server.pacs.node.node import Node
+    from ctonnx.server.pacs.node.settings import NodeSettings, ReceiverSettings
+    from ctonnx.server.pacs.node.worker import required_rule
+    from ctonnx.server.pacs.results.codes import ClassCodes
+    from ctonnx.server.pacs.results.document import ResultModel
     from ctonnx.system.files import sha256_of
 
     log = partial(click.echo, err=True)
@@ -169,18 +177,14 @@ def node(
     show_model(predictor, newest=newest)
     spec = predictor.spec
     table = ClassCodes() if codes is None else ClassCodes.read(codes, spec.classes)
-    rule = GroupRule.of(spec)
-    if rule is None:
-        raise click.UsageError(
-            f"expected a model with an operating point for decisions, found none in '{predictor.path}'; train it on "
-            "images of suspicious and other classes"
-        )
+    rule = required_rule(predictor)
     described = ResultModel(spec=spec, rule=rule, sha256=sha256_of(predictor.path), codes=table)
     with ExitStack() as stack:
         running = stack.enter_context(Node(predictor, described, settings, destinations, log))
-        log(f"{ae_title} listens on {host}:{running.port}; results to: {', '.join(d.name for d in destinations) or 'none'}")
+        places = ", ".join(destination.name for destination in destinations) or "none"
+        log(f"{ae_title} listens on {host}:{running.port}; results to: {places}")
         if page is not None:
-            from ctonnx.pacs.node.page import serving
+            from ctonnx.server.pacs.node.page import serving
 
             log(f"page: http://{page[0]}:{stack.enter_context(serving(running, *page))}")
         running.run()
@@ -197,7 +201,7 @@ def status(folder: Path, *, as_json: bool) -> None:
       ctonnx node status --folder /var/lib/ctonnx
     """
     _require_packages()
-    from ctonnx.pacs.node.status import node_status, status_lines
+    from ctonnx.server.pacs.node.status import node_status, status_lines
 
     found = node_status(folder)
     click.echo(json.dumps(found, indent=2) if as_json else "\n".join(status_lines(found)))
@@ -206,7 +210,7 @@ def status(folder: Path, *, as_json: bool) -> None:
 @node.command()
 @_folder_option
 def retry(folder: Path) -> None:
-    """Queue the results again that a PACS refused for good.
+    """Queue the results again that a PACS rejected for good.
 
     \b
     Example:
@@ -215,7 +219,7 @@ def retry(folder: Path) -> None:
     _require_packages()
     from contextlib import closing
 
-    from ctonnx.pacs.node.status import opened_outbox
+    from ctonnx.server.pacs.node.status import opened_outbox
     from ctonnx.system.text import counted
 
     with closing(opened_outbox(folder)) as outbox:
@@ -224,7 +228,9 @@ def retry(folder: Path) -> None:
 
 @node.command()
 @_folder_option
-@click.option("--verify", is_flag=True, help="Compare the hash chain: the exit code is 1 if a line was changed or removed.")
+@click.option(
+    "--verify", is_flag=True, help="Compare the hash chain: the exit code is 1 if a line was changed or removed."
+)
 def audit(folder: Path, *, verify: bool) -> None:
     """Print a node's audit log, or verify it.
 
@@ -234,8 +240,8 @@ def audit(folder: Path, *, verify: bool) -> None:
     """
     _require_packages()
     from ctonnx.errors import CheckFailed
-    from ctonnx.pacs.node.audit import audit_lines, verify_audit
-    from ctonnx.pacs.node.node import read_site_key
+    from ctonnx.server.pacs.audit import audit_lines, verify_audit
+    from ctonnx.server.pacs.node.node import read_site_key
 
     if not verify:
         for line in audit_lines(folder):
@@ -248,18 +254,20 @@ def audit(folder: Path, *, verify: bool) -> None:
 
 
 def _require_packages(*, with_page: bool = False) -> None:
-    for package, extra in (("pynetdicom", "pacs"), ("highdicom", "pacs"), *([("starlette", "serve")] if with_page else [])):
+    for package, extra in (
+        ("pynetdicom", "pacs"),
+        ("highdicom", "pacs"),
+        *([("starlette", "serve")] if with_page else []),
+    ):
         if find_spec(package) is None:
             from ctonnx.errors import CtonnxError
 
             raise CtonnxError(f'expected {package} for ctonnx node, found none; pip install "ctonnx[{extra}]"')
 
 
-def _destinations(
-    send_to: tuple[str, ...], stow: str | None, token: Path | None, ae_title: str
-) -> "list[Destination]":
-    from ctonnx.pacs.node.sender import DicomDestination, WebDestination
-    from ctonnx.pacs.node.settings import DicomPeer
+def _destinations(send_to: tuple[str, ...], stow: str | None, token: Path | None, ae_title: str) -> "list[Destination]":
+    from ctonnx.server.pacs.node.sender import DicomDestination, WebDestination
+    from ctonnx.server.pacs.node.settings import DicomPeer
 
     found: list[Destination] = []
     try:

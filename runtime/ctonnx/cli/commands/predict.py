@@ -29,9 +29,9 @@ from ctonnx.system.text import counted
 if TYPE_CHECKING:
     from ctonnx.artifacts.spec import ModelSpec
     from ctonnx.inference.providers import Provider
-    from ctonnx.pacs.results.document import ObjectKind
     from ctonnx.prediction.output.batch import BatchResult
     from ctonnx.prediction.series.grouping import GroupBy
+    from ctonnx.server.pacs.results.document import ObjectKind
 
 __all__ = ["predict"]
 

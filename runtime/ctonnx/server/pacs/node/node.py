@@ -1,0 +1,282 @@
+"""The node: receives series, predicts them when they are complete, and sends the results on."""
+
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from ctonnx.artifacts.decision.rule import DecisionName
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
+from ctonnx.server.pacs.audit import AuditLog
+from ctonnx.server.pacs.node.outbox import Item, Outbox
+from ctonnx.server.pacs.node.receiver import Receiver
+from ctonnx.server.pacs.node.sender import Destination, Outcome, in_batches, wait_before_next
+from ctonnx.server.pacs.node.settings import NodeSettings
+from ctonnx.server.pacs.node.spool import Instance, Spool
+from ctonnx.server.pacs.node.worker import DiskFull, SeriesWorker
+from ctonnx.server.pacs.results.document import ResultModel
+from ctonnx.system.text import Log, counted
+
+__all__ = ["Node", "open_site_key", "read_site_key"]
+
+KEY_NAME = "site.key"
+_HOUSEKEEPING = 60.0  # seconds
+_ABANDONED = 600.0  # seconds without a byte of an instance that is being received
+_SEND_AT_A_TIME = 64
+_POLL = 1.0
+_AFTER_FAILURE = 30.0  # seconds before a series is tried again after the disk was full
+
+
+class Node:
+    """A DICOM node.
+
+    Args:
+        predictor: Model.
+        model: Description of the model for the results.
+        settings: Settings.
+        destinations: Destinations of the results.
+        log: Called with messages, in which nothing of a patient is.
+
+    Raises:
+        CtonnxError: If the address cannot be used.
+        OSError: If the folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        model: ResultModel,
+        settings: NodeSettings,
+        destinations: Sequence[Destination],
+        log: Log = lambda line: None,
+    ) -> None:
+        self._settings, self._log = settings, log
+        self._destinations = {destination.name: destination for destination in destinations}
+        self._changed = threading.Condition()
+        self._arrived: dict[str, float] = {}  # series: time of its last instance, by time.monotonic
+        self._stopping = threading.Event()
+        self._results_wait = threading.Event()
+        self.received = self.rejected = 0
+        self.decisions: dict[DecisionName | None, int] = {}
+        with ExitStack() as stack:
+            settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            key = open_site_key(settings.folder)
+            names = Pseudonyms(key)
+            self.spool = Spool(settings.folder, names, limit=settings.spool_limit)
+            self.outbox = Outbox(settings.folder)
+            stack.callback(self.outbox.close)
+            self.audit = AuditLog(settings.folder, key)
+            stack.callback(self.audit.close)
+            self._worker = SeriesWorker(
+                predictor,
+                model,
+                spool=self.spool,
+                outbox=self.outbox,
+                audit=self.audit,
+                names=names,
+                kinds=settings.kinds,
+                destinations=tuple(self._destinations),
+            )
+            now = time.monotonic()
+            self._arrived.update(dict.fromkeys(self.spool.series(), now))
+            self.spool.remove_abandoned(older_than=0)
+            self._receiver = Receiver(
+                settings.receiver, self.spool, names, self.audit, self._note_instance, self._note_status
+            )
+            stack.callback(self._receiver.close)
+            self._closing = stack.pop_all()
+        self.audit.append("node", state="started", model=model.sha256)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the node."""
+        return self._settings.folder
+
+    @property
+    def port(self) -> int:
+        """Port of the DICOM server."""
+        return self._receiver.port
+
+    @property
+    def waiting(self) -> int:
+        """Number of series that are not complete, or wait for their prediction."""
+        return len(self._arrived)
+
+    def run(self) -> None:
+        """Predicts series and sends results until `stop` is called or an exception such as Ctrl-C is raised."""
+        sender = threading.Thread(target=self._send_all, name="ctonnx-sender")
+        sender.start()
+        next_care = 0.0
+        try:
+            while not self._stopping.is_set():
+                if time.monotonic() >= next_care:
+                    self._keep_house()
+                    next_care = time.monotonic() + _HOUSEKEEPING
+                if (series := self._next_complete(next_care)) is not None:
+                    self._process(series)
+        finally:
+            self._stopping.set()
+            self._results_wait.set()
+            sender.join()
+
+    def stop(self) -> None:
+        """Makes `run` end after the series that it predicts."""
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Ends the DICOM server and closes all files."""
+        with suppress(OSError):
+            self.audit.append("node", state="stopped")
+        self._closing.close()
+
+    def __enter__(self) -> "Node":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _note_instance(self, instance: Instance) -> None:
+        with self._changed:
+            self._arrived[instance.series] = time.monotonic()
+            self._changed.notify_all()
+
+    def _note_status(self, status: int) -> None:
+        with self._changed:
+            if status == 0:
+                self.received += 1
+            else:
+                self.rejected += 1
+
+    def _next_complete(self, until: float) -> str | None:
+        """Returns a complete series, the first of those whose prediction never ended the process; None at a time."""
+        starts: dict[str, int] | None = None
+        with self._changed:
+            while not self._stopping.is_set() and (now := time.monotonic()) < until:
+                settle = self._settings.settle
+                complete = [name for name, last in self._arrived.items() if now - last >= settle]
+                if complete:
+                    starts = self.outbox.starts() if starts is None else starts
+                    chosen = min(complete, key=lambda name: (starts.get(name, 0), self._arrived[name]))
+                    del self._arrived[chosen]
+                    return chosen
+                nearest = min(self._arrived.values(), default=until) + settle
+                self._changed.wait(max(0.01, min(nearest, until) - now))
+        return None
+
+    def _process(self, series: str) -> None:
+        try:
+            outcome = self._worker.process(series)
+        except DiskFull as error:
+            self._log(f"{error}; tried again in {_AFTER_FAILURE:.0f} s")
+            with self._changed:
+                self._arrived.setdefault(series, time.monotonic() + _AFTER_FAILURE - self._settings.settle)
+            return
+        if outcome is None:
+            return
+        self.decisions[outcome.decision] = self.decisions.get(outcome.decision, 0) + 1  # type: ignore[index,arg-type]
+        images = counted(outcome.instances, "image")
+        if outcome.error is not None:
+            self._log(f"series {series}: {images}, no result: {outcome.error}")
+        else:
+            results = counted(outcome.results, "result")
+            self._log(f"series {series}: {images}, {outcome.decision}, {results}, {outcome.seconds:.1f} s")
+        self._results_wait.set()
+        if self.spool.bytes > _nearly(self.spool.limit):
+            self._make_room()
+
+    def _send_all(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                items = self.outbox.due(_SEND_AT_A_TIME)
+                for name, batch in in_batches(items).items():
+                    self._send(name, batch)
+            except Exception as error:  # a thread that ended would never send anything again
+                self._log(f"results wait: {type(error).__name__}")
+                items = []
+            if not items:
+                self._results_wait.wait(_POLL)
+                self._results_wait.clear()
+
+    def _send(self, name: str, batch: Sequence[Item]) -> None:
+        destination = self._destinations.get(name)
+        if destination is None:
+            for item in batch:
+                self._note_sent(item, Outcome("it is not a destination any more"), wait=None)
+            return
+        files = [self.spool.results / f"{item.uid}.dcm" for item in batch]
+        there = [(item, file) for item, file in zip(batch, files, strict=True) if file.is_file()]
+        for item in {*batch} - {item for item, _ in there}:
+            self._note_sent(item, Outcome("its file is missing"), wait=None)
+        if not there:
+            return
+        outcomes = destination.send([file for _, file in there])
+        for (item, _), outcome in zip(there, outcomes, strict=True):
+            self._note_sent(item, outcome, wait=wait_before_next(item.attempts + 1, outcome))
+
+    def _note_sent(self, item: Item, outcome: Outcome, *, wait: float | None) -> None:
+        facts = {"result": item.uid, "kind": item.kind, "series": item.series, "destination": item.destination}
+        if outcome.error is None:
+            self.outbox.mark_sent(item)
+            self.audit.append("result sent", **facts)
+            if not self.outbox.is_needed(item.uid):
+                (self.spool.results / f"{item.uid}.dcm").unlink(missing_ok=True)
+            return
+        self.outbox.mark_failed(item, outcome.error, wait=wait)
+        self.audit.append("result not sent", **facts, error=outcome.error, final=wait is None)
+        if wait is None:
+            self._log(f"a result is not sent to {item.destination}: {outcome.error}; see: ctonnx node status")
+
+    def _keep_house(self) -> None:
+        """Removes what is older than the retention, and files of associations that ended in the middle."""
+        self.spool.remove_abandoned(older_than=_ABANDONED)
+        before = time.time() - self._settings.keep
+        for series, last in self.spool.series().items():
+            if last < before and self._is_finished(series):
+                self.spool.remove(series)
+        self.outbox.forget(before=before)
+        for file in self.spool.results.glob("*.dcm"):
+            with suppress(FileNotFoundError):
+                if file.stat().st_mtime < before and not self.outbox.is_needed(file.stem):
+                    file.unlink()
+
+    def _make_room(self) -> None:
+        """Removes finished series, the oldest first, until half of the limit is free."""
+        for series, _ in sorted(self.spool.series().items(), key=lambda pair: pair[1]):
+            if self.spool.bytes <= self.spool.limit / 2:
+                return
+            if self._is_finished(series):
+                self.spool.remove(series)
+
+    def _is_finished(self, series: str) -> bool:
+        with self._changed:
+            return series not in self._arrived and self.outbox.content_of(series) is not None
+
+
+def open_site_key(folder: Path) -> bytes:
+    """Returns the key of the node's pseudonyms and audit log, which is made in its folder if missing.
+
+    Raises:
+        DataError: If the file is not a key.
+        OSError: If it cannot be written.
+    """
+    file = folder / KEY_NAME
+    if not file.exists():
+        Pseudonyms().save(file)
+    return read_site_key(folder)
+
+
+def read_site_key(folder: Path) -> bytes:
+    """Returns the key of a node that was started before.
+
+    Raises:
+        DataError: If there is none, or the file is not a key.
+    """
+    return Pseudonyms.load(folder / KEY_NAME).key
+
+
+def _nearly(limit: int) -> float:
+    return 0.8 * limit

@@ -1,0 +1,240 @@
+"""The node's queue of results: each is sent until its destination has it, also after a crash.
+
+A result is in a file, named by its UID. The queue, in SQLite, has a row for each result and destination. Its states are
+`queued`, `sent` and `dead`; a dead one is not tried again until `ctonnx node retry`.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+__all__ = ["Counts", "Item", "Outbox", "State"]
+
+FILE_NAME = "queue.sqlite"
+
+State: TypeAlias = Literal["queued", "sent", "dead"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS series (
+    name TEXT PRIMARY KEY,      -- pseudonym
+    content TEXT NOT NULL,      -- hash of the names of its instances
+    finished REAL NOT NULL,     -- seconds since the epoch
+    instances INTEGER NOT NULL,
+    decision TEXT,              -- NULL if it failed
+    error TEXT
+);
+CREATE TABLE IF NOT EXISTS results (
+    uid TEXT NOT NULL,
+    destination TEXT NOT NULL,
+    series TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('queued', 'sent', 'dead')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL,          -- time of the next attempt
+    changed REAL NOT NULL,
+    error TEXT,
+    PRIMARY KEY (uid, destination)
+);
+CREATE TABLE IF NOT EXISTS starts (
+    name TEXT PRIMARY KEY,      -- pseudonym of a series
+    count INTEGER NOT NULL      -- of its predictions that did not end
+);
+CREATE INDEX IF NOT EXISTS due ON results (state, due);
+"""
+_VERSION = 1
+
+
+class Item(NamedTuple):
+    """A result for a destination, and the number of failed attempts to send it."""
+
+    uid: str
+    destination: str
+    series: str
+    kind: str
+    attempts: int
+
+
+class Counts(NamedTuple):
+    """Numbers of results by state, and of series that were predicted and that failed."""
+
+    queued: int
+    sent: int
+    dead: int
+    predicted: int
+    failed: int
+
+
+class Outbox:
+    """The queue; its methods may be called from several threads and processes.
+
+    Every change is on the disk when the method returns.
+
+    Args:
+        folder: Folder of the node.
+
+    Raises:
+        sqlite3.Error: If the file cannot be opened or is of a later release.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = threading.Lock()
+        self._base = sqlite3.connect(folder / FILE_NAME, timeout=30, check_same_thread=False, isolation_level=None)
+        (folder / FILE_NAME).chmod(0o600)
+        self._base.execute("PRAGMA journal_mode = WAL")
+        self._base.execute("PRAGMA synchronous = FULL")
+        version = self._base.execute("PRAGMA user_version").fetchone()[0]
+        if version > _VERSION:
+            raise sqlite3.DatabaseError(f"expected a queue of version {_VERSION}, found {version} of a newer ctonnx")
+        self._base.executescript(_SCHEMA)
+        self._base.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def close(self) -> None:
+        """Closes the file."""
+        with self._lock:
+            self._base.close()
+
+    def content_of(self, series: str) -> str | None:
+        """Returns the hash of the instances that a series had when it was finished; None if it never was."""
+        row = self._one("SELECT content FROM series WHERE name = ?", series)
+        return None if row is None else str(row[0])
+
+    def start(self, series: str) -> None:
+        """Counts the start of a prediction, until it is finished: one that ends the process is known at the next."""
+        with self._lock, self._transaction() as base:
+            base.execute(
+                "INSERT INTO starts VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET count = count + 1", (series,)
+            )
+
+    def starts(self) -> dict[str, int]:
+        """Returns the number of predictions of each series that did not end."""
+        return dict(self._all("SELECT name, count FROM starts"))
+
+    def finish(
+        self,
+        series: str,
+        content: str,
+        instances: int,
+        *,
+        decision: str | None,
+        error: str | None = None,
+        results: Sequence[tuple[str, str]] = (),
+        destinations: Sequence[str] = (),
+    ) -> None:
+        """Records a series with its results, all or nothing; results that are there already are not sent again.
+
+        Args:
+            series: Pseudonym.
+            content: Hash of the names of its instances.
+            instances: Number of its instances.
+            decision: Decision about the series; None if it failed.
+            error: Reason if it failed.
+            results: UID and kind of each result, whose file is on the disk.
+            destinations: Names of the destinations of each result.
+        """
+        now = time.time()
+        with self._lock, self._transaction() as base:
+            base.execute(
+                "INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?)",
+                (series, content, now, instances, decision, error),
+            )
+            base.execute("DELETE FROM starts WHERE name = ?", (series,))
+            base.executemany(
+                "INSERT INTO results VALUES (?, ?, ?, ?, 'queued', 0, ?, ?, NULL) ON CONFLICT DO NOTHING",
+                [(uid, place, series, kind, now, now) for uid, kind in results for place in destinations],
+            )
+
+    def due(self, limit: int) -> list[Item]:
+        """Returns the results to send now, the one that waits longest first."""
+        rows = self._all(
+            "SELECT uid, destination, series, kind, attempts FROM results WHERE state = 'queued' AND due <= ? "
+            "ORDER BY due, rowid LIMIT ?",
+            time.time(),
+            limit,
+        )
+        return [Item(*row) for row in rows]
+
+    def mark_sent(self, item: Item) -> None:
+        """Records that a destination has a result."""
+        self._change(item, "sent", due=0, error=None)
+
+    def mark_failed(self, item: Item, error: str, *, wait: float | None) -> None:
+        """Records a failed attempt; the next one is after a number of seconds, or, with None, never."""
+        state: State = "dead" if wait is None else "queued"
+        self._change(item, state, due=time.time() + (wait or 0), error=error)
+
+    def retry(self) -> int:
+        """Queues all results again that are dead or wait for their next attempt; returns the number of dead ones."""
+        with self._lock, self._transaction() as base:
+            now = time.time()
+            dead = base.execute(
+                "UPDATE results SET state = 'queued', attempts = 0, due = ?, changed = ? WHERE state = 'dead'",
+                (now, now),
+            ).rowcount
+            base.execute("UPDATE results SET due = ? WHERE state = 'queued'", (now,))
+            return dead
+
+    def counts(self) -> Counts:
+        """Returns the numbers of results and series."""
+        states = dict(self._all("SELECT state, COUNT(*) FROM results GROUP BY state"))
+        predicted, failed = self._one("SELECT COUNT(decision), COUNT(*) - COUNT(decision) FROM series") or (0, 0)
+        return Counts(states.get("queued", 0), states.get("sent", 0), states.get("dead", 0), predicted, failed)
+
+    def unsent(self, limit: int) -> list[dict[str, Any]]:
+        """Returns the results that no destination has yet, dead ones first, JSON-ready."""
+        rows = self._all(
+            "SELECT uid, destination, kind, state, attempts, due, error FROM results WHERE state != 'sent' "
+            "ORDER BY state, due LIMIT ?",
+            limit,
+        )
+        names = ("uid", "destination", "kind", "state", "attempts", "due", "error")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def is_needed(self, uid: str) -> bool:
+        """Returns whether a result is still to be sent, or dead."""
+        return self._one("SELECT 1 FROM results WHERE uid = ? AND state != 'sent' LIMIT 1", uid) is not None
+
+    def forget(self, *, before: float) -> None:
+        """Removes the rows of results sent, and of series finished, before a time, unless a result is not sent yet."""
+        with self._lock, self._transaction() as base:
+            base.execute("DELETE FROM results WHERE state = 'sent' AND changed < ?", (before,))
+            base.execute(
+                "DELETE FROM series WHERE finished < ? AND name NOT IN (SELECT series FROM results)", (before,)
+            )
+
+    def _change(self, item: Item, state: State, *, due: float, error: str | None) -> None:
+        with self._lock, self._transaction() as base:
+            base.execute(
+                "UPDATE results SET state = ?, due = ?, error = ?, changed = ?, attempts = attempts + 1 "
+                "WHERE uid = ? AND destination = ?",
+                (state, due, error, time.time(), item.uid, item.destination),
+            )
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._base)
+
+    def _one(self, query: str, *values: Any) -> tuple[Any, ...] | None:
+        with self._lock, closing(self._base.execute(query, values)) as rows:
+            found: tuple[Any, ...] | None = rows.fetchone()
+            return found
+
+    def _all(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._lock, closing(self._base.execute(query, values)) as rows:
+            return rows.fetchall()
+
+
+class _Transaction:
+    """A transaction that also locks out other processes from its start on."""
+
+    def __init__(self, base: sqlite3.Connection) -> None:
+        self._base = base
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._base.execute("BEGIN IMMEDIATE")
+        return self._base
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        self._base.execute("COMMIT" if kind is None else "ROLLBACK")

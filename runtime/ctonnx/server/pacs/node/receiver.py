@@ -1,0 +1,218 @@
+"""DICOM server of the node: C-ECHO and C-STORE.
+
+The dataset of an instance is written to the spool as its fragments arrive, and is never decoded here but for three
+UIDs of its header. The status `success` is sent when the disk has the instance.
+
+Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part04/sect_B.2.3.html (statuses of C-STORE)
+"""
+
+import ipaddress
+import logging
+import ssl
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pynetdicom import AE, _config, evt
+from pynetdicom.presentation import AllStoragePresentationContexts, build_context
+
+from ctonnx.errors import CtonnxError
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
+from ctonnx.server.pacs.audit import AuditLog
+from ctonnx.server.pacs.node.settings import ReceiverSettings
+from ctonnx.server.pacs.node.spool import Instance, Spool, UnusableInstance
+
+__all__ = ["Receiver"]
+
+SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
+_RESERVE = 256 * 1024**2  # bytes of free disk space: the queue and the results need some, too
+_PDU = 128 * 1024  # bytes: the default of 16 KB takes eight times as many system calls
+_TIMEOUT = 60  # seconds without a sign of the peer
+_VERIFICATION = "1.2.840.10008.1.1"
+_IMAGE = " Image Storage"
+# The standard's decoders of pydicom and imagecodecs; an instance in another one could not be predicted.
+_SYNTAXES = (
+    "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
+    "1.2.840.10008.1.2",  # Implicit VR Little Endian
+    "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
+    "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
+    "1.2.840.10008.1.2.4.50",  # JPEG Baseline
+    "1.2.840.10008.1.2.4.51",  # JPEG Extended
+    "1.2.840.10008.1.2.4.57",  # JPEG Lossless
+    "1.2.840.10008.1.2.4.70",  # JPEG Lossless, first-order prediction
+    "1.2.840.10008.1.2.4.80",  # JPEG-LS Lossless
+    "1.2.840.10008.1.2.4.81",  # JPEG-LS Near-lossless
+    "1.2.840.10008.1.2.4.90",  # JPEG 2000 Lossless
+    "1.2.840.10008.1.2.4.91",  # JPEG 2000
+    "1.2.840.10008.1.2.4.201",  # High-Throughput JPEG 2000 Lossless
+    "1.2.840.10008.1.2.4.202",  # High-Throughput JPEG 2000 with RPCL options Lossless
+    "1.2.840.10008.1.2.4.203",  # High-Throughput JPEG 2000
+    "1.2.840.10008.1.2.5",  # RLE Lossless
+)
+
+
+class Receiver:
+    """Receives instances in threads of its own, one for each association.
+
+    Args:
+        settings: Address, AE titles, TLS and limits.
+        spool: Folder for the instances.
+        names: Pseudonyms under the site's key.
+        audit: Log of associations and instances.
+        on_instance: Called, in the association's thread, with each instance that is on the disk.
+        on_status: Called with the status of each C-STORE.
+
+    Raises:
+        CtonnxError: If the address cannot be used, or the files of TLS cannot be read.
+    """
+
+    def __init__(
+        self,
+        settings: ReceiverSettings,
+        spool: Spool,
+        names: Pseudonyms,
+        audit: AuditLog,
+        on_instance: Callable[[Instance], object],
+        on_status: Callable[[int], object] = lambda status: None,
+    ) -> None:
+        self._settings, self._spool, self._names, self._audit = settings, spool, names, audit
+        self._on_instance, self._on_status = on_instance, on_status
+        self._networks = [ipaddress.ip_network(text, strict=False) for text in settings.allowed_addresses]
+        _use_chunks(spool.incoming)
+        entity = AE(ae_title=settings.ae_title)
+        entity.require_called_aet = settings.checks_called_title
+        entity.require_calling_aet = list(settings.allowed_titles)
+        entity.maximum_associations = settings.most_associations
+        entity.maximum_pdu_size = _PDU
+        entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = _TIMEOUT
+        entity.supported_contexts = [
+            build_context(_VERIFICATION),
+            *(build_context(uid, list(_SYNTAXES)) for uid in image_classes()),
+        ]
+        handlers: list[Any] = [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_C_ECHO, lambda event: SUCCESS),
+            (evt.EVT_REQUESTED, self._check_address),
+            (evt.EVT_ACCEPTED, self._log_association, ["accepted"]),
+            (evt.EVT_REJECTED, self._log_association, ["rejected"]),
+            (evt.EVT_RELEASED, self._log_association, ["released"]),
+            (evt.EVT_ABORTED, self._log_association, ["aborted"]),
+            (evt.EVT_CONN_CLOSE, _remove_partial),
+        ]
+        try:
+            self._server = entity.start_server(
+                (settings.host, settings.port),
+                block=False,
+                ssl_context=_tls(settings),
+                evt_handlers=handlers,
+            )
+        except OSError as error:
+            raise CtonnxError(
+                f"expected to listen on {settings.host}:{settings.port}, found that it cannot be used "
+                f"({error.strerror or error}); choose another --host or --port"
+            ) from error
+
+    @property
+    def port(self) -> int:
+        """Port on which the server listens."""
+        return int(self._server.socket.getsockname()[1])  # type: ignore[union-attr]
+
+    def close(self) -> None:
+        """Ends the associations and the server."""
+        with suppress(OSError):
+            self._server.shutdown()  # type: ignore[union-attr]
+
+    def _store(self, event: Any) -> int:
+        status, error, found = self._put(event)
+        peer = self._peer(event)
+        if found is None:
+            self._audit.append("instance rejected", **peer, status=f"{status:04X}", error=error)
+        else:
+            self._audit.append(
+                "instance", **peer, study=found.study, series=found.series, instance=found.name, bytes=found.size
+            )
+        self._on_status(status)
+        return status
+
+    def _put(self, event: Any) -> tuple[int, str | None, Instance | None]:
+        received = Path(event.dataset_path)
+        try:
+            event.request._dataset_file.close()
+            if self._spool.is_full() or self._spool.free_bytes() < _RESERVE:
+                return OUT_OF_RESOURCES, "the spool or the disk is full", None
+            found = self._spool.take(received)
+        except UnusableInstance as error:
+            return CANNOT_UNDERSTAND, str(error), None
+        except OSError as error:
+            return OUT_OF_RESOURCES, error.strerror or type(error).__name__, None
+        finally:
+            with suppress(OSError):
+                received.unlink(missing_ok=True)
+        self._on_instance(found)
+        return SUCCESS, None, found
+
+    def _check_address(self, event: Any) -> None:
+        address = ipaddress.ip_address(_address(event).partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        if self._networks and not any(address in network for network in self._networks):
+            self._audit.append("association", state="rejected", reason="address", **self._peer(event))
+            event.assoc.acse.send_reject(0x01, 0x01, 0x01)  # permanent, by the user, no reason given
+            event.assoc.kill()
+
+    def _log_association(self, event: Any, state: str) -> None:
+        self._audit.append("association", state=state, **self._peer(event))
+
+    def _peer(self, event: Any) -> dict[str, str]:
+        """Returns the calling AE title and address, and a name of the association."""
+        title = str(getattr(event.assoc.requestor, "ae_title", "") or "").strip()
+        return {"ae": title, "address": _address(event), "association": f"{id(event.assoc):x}"}
+
+
+def image_classes() -> list[str]:
+    """Returns the UIDs of the storage classes of images."""
+    return [
+        str(context.abstract_syntax)
+        for context in AllStoragePresentationContexts
+        if context.abstract_syntax is not None and context.abstract_syntax.name.endswith(_IMAGE)
+    ]
+
+
+def _remove_partial(event: Any) -> None:
+    """Removes the file of an instance whose association ended before its last byte."""
+    message = getattr(event.assoc.dimse, "message", None)
+    file = getattr(message, "_data_set_file", None)
+    if file is not None:
+        file.close()
+        Path(file.name).unlink(missing_ok=True)
+
+
+def _address(event: Any) -> str:
+    return str(event.assoc.requestor.address or "")
+
+
+def _use_chunks(folder: Path) -> None:
+    """Makes pynetdicom write datasets to a folder as they arrive, so that memory does not depend on their size."""
+    _config.STORE_RECV_CHUNKED_DATASET = True
+    _config.LOG_HANDLER_LEVEL = "none"
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # its messages may quote a dataset
+    tempfile.tempdir = str(folder)
+
+
+def _tls(settings: ReceiverSettings) -> ssl.SSLContext | None:
+    if settings.tls_certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+        if settings.tls_authorities is not None:
+            context.load_verify_locations(settings.tls_authorities)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise CtonnxError(
+            f"expected a certificate and its key in PEM format for TLS, found files that cannot be used ({error})"
+        ) from error
+    return context

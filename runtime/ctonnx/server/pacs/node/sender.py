@@ -1,0 +1,165 @@
+"""Sends results to their destinations: C-STORE to a DICOM node, STOW-RS to a DICOMweb server."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from ctonnx.server.pacs.node.outbox import Item
+from ctonnx.server.pacs.node.settings import DicomPeer
+
+__all__ = ["Destination", "DicomDestination", "Outcome", "WebDestination", "wait_before_next"]
+
+_TIMEOUT = 30  # seconds
+_MAY_RETRY = range(0xA700, 0xA800)  # out of resources
+_WARNINGS = (0xB000, 0xB006, 0xB007)  # stored, with elements coerced or discarded
+_FIRST_WAIT, _LONGEST_WAIT = 5.0, 600.0  # seconds
+_MOST_REJECTIONS = 5
+
+
+class Outcome(NamedTuple):
+    """Result of an attempt: None if the destination has the object, else the error.
+
+    `is_rejection` is whether the destination answered that it does not take the object, rather than not at all: it will
+    hardly take it later.
+    """
+
+    error: str | None = None
+    is_rejection: bool = False
+
+
+class Destination(Protocol):
+    """Where results are sent."""
+
+    @property
+    def name(self) -> str:
+        """Name in the queue."""
+
+    def send(self, files: Sequence[Path]) -> Iterator[Outcome]:
+        """Sends files in order; yields the outcome of each."""
+
+
+def wait_before_next(attempts: int, outcome: Outcome) -> float | None:
+    """Returns the seconds before the next attempt; None if there is none.
+
+    It doubles from 5 seconds to ten minutes. A rejection is final after five; a destination that does not answer is tried
+    until it does.
+
+    Args:
+        attempts: Number of failed attempts, this one included.
+        outcome: Outcome of this one.
+
+    >>> [wait_before_next(number, Outcome("no answer")) for number in (1, 2, 3, 50)]
+    [5.0, 10.0, 20.0, 600.0]
+    """
+    if outcome.is_rejection and attempts >= _MOST_REJECTIONS:
+        return None
+    return float(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(attempts - 1, 10)))
+
+
+@dataclass(frozen=True)
+class DicomDestination:
+    """A DICOM node that results are sent to by C-STORE."""
+
+    peer: DicomPeer
+    own_title: str
+
+    @property
+    def name(self) -> str:
+        """Name in the queue."""
+        return str(self.peer)
+
+    def send(self, files: Sequence[Path]) -> Iterator[Outcome]:
+        """Sends files over one association; yields the outcome of each."""
+        from pydicom import dcmread
+        from pynetdicom import AE, _config
+
+        _config.LOG_HANDLER_LEVEL = "none"
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+        metas = [dcmread(file, stop_before_pixels=True, specific_tags=[]).file_meta for file in files]
+        entity = AE(ae_title=self.own_title)
+        entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = _TIMEOUT
+        entity.connection_timeout = _TIMEOUT
+        for sop_class, syntax in dict.fromkeys((m.MediaStorageSOPClassUID, m.TransferSyntaxUID) for m in metas):
+            entity.add_requested_context(sop_class, syntax)
+        association = entity.associate(self.peer.host, self.peer.port, ae_title=self.peer.ae_title)
+        if not association.is_established:
+            reason = "it rejected the association" if association.is_rejected else "it cannot be reached"
+            yield from (Outcome(reason) for _ in files)
+            return
+        try:
+            for file in files:
+                yield self._store(association, file)
+        finally:
+            with suppress(Exception):
+                association.release()
+
+    def _store(self, association: object, file: Path) -> Outcome:
+        if not association.is_established:  # type: ignore[attr-defined]
+            return Outcome("the association ended")
+        try:
+            answer = association.send_c_store(file)  # type: ignore[attr-defined]
+        except ValueError:  # no presentation context
+            return Outcome("it does not accept this kind of object", is_rejection=True)
+        except (RuntimeError, AttributeError):
+            return Outcome("the association ended")
+        status = answer.get("Status")
+        if status is None:
+            return Outcome("it did not answer")
+        if status == 0 or status in _WARNINGS:
+            return Outcome()
+        return Outcome(f"it answered with status {status:04X}", is_rejection=status not in _MAY_RETRY)
+
+
+@dataclass(frozen=True)
+class WebDestination:
+    """A DICOMweb server that results are sent to by STOW-RS.
+
+    Attributes:
+        url: URL of the service, to which `/studies` is added.
+        headers: Headers of each request, such as a bearer token's.
+    """
+
+    url: str
+    headers: Callable[[], Mapping[str, str]]
+
+    @property
+    def name(self) -> str:
+        """Name in the queue."""
+        return self.url
+
+    def send(self, files: Sequence[Path]) -> Iterator[Outcome]:
+        """Sends each file with a request of its own; yields the outcome of each."""
+        import requests
+        from dicomweb_client.api import DICOMwebClient
+        from pydicom import dcmread
+
+        session = requests.Session()
+        for file in files:
+            try:
+                session.headers.update(self.headers())
+                client = DICOMwebClient(url=self.url, session=session)
+                answer = client.store_instances([dcmread(file)])
+            except requests.HTTPError as error:
+                code = error.response.status_code if error.response is not None else 0
+                if code == 409:  # it has the object already, or rejects it
+                    yield Outcome("it answered with HTTP status 409", is_rejection=True)
+                else:
+                    yield Outcome(
+                        f"it answered with HTTP status {code}", is_rejection=400 <= code < 500 and code != 429
+                    )
+            except (requests.RequestException, OSError):
+                yield Outcome("it cannot be reached")
+            else:
+                failed = answer.get("FailedSOPSequence") or ()
+                yield Outcome("it did not store the object", is_rejection=True) if failed else Outcome()
+
+
+def in_batches(items: Sequence[Item]) -> dict[str, list[Item]]:
+    """Returns the items of each destination, in order."""
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(item.destination, []).append(item)
+    return found

@@ -1,0 +1,105 @@
+"""The queue of results: nothing is sent twice or lost, across restarts."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from ctonnx.server.pacs.node.outbox import Outbox
+
+
+def finish(outbox: Outbox, series: str = "s", content: str = "c", uids: tuple[str, ...] = ("1.2", "1.3")) -> None:
+    outbox.finish(
+        series, content, 7, decision="negative", results=[(uid, "sr") for uid in uids], destinations=["A@h:1", "B@h:2"]
+    )
+
+
+def test_each_result_is_due_for_each_destination(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    finish(outbox)
+    assert [(one.uid, one.destination, one.series, one.kind, one.attempts) for one in outbox.due(9)] == [
+        ("1.2", "A@h:1", "s", "sr", 0),
+        ("1.2", "B@h:2", "s", "sr", 0),
+        ("1.3", "A@h:1", "s", "sr", 0),
+        ("1.3", "B@h:2", "s", "sr", 0),
+    ]
+    assert len(outbox.due(3)) == 3
+    assert outbox.content_of("s") == "c"
+    assert outbox.content_of("t") is None
+
+
+def test_a_sent_result_is_not_due_again_after_a_restart_or_a_repeated_prediction(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    finish(outbox)
+    first = outbox.due(1)[0]
+    outbox.mark_sent(first)
+    assert outbox.is_needed("1.2")  # by the other destination
+    outbox.close()
+    outbox = Outbox(tmp_path)
+    finish(outbox)
+    assert (first.uid, first.destination) not in [(one.uid, one.destination) for one in outbox.due(9)]
+    assert outbox.counts() == (3, 1, 0, 1, 0)
+    for item in outbox.due(9):
+        outbox.mark_sent(item)
+    assert not outbox.is_needed("1.2")
+    assert outbox.counts() == (0, 4, 0, 1, 0)
+
+
+def test_a_failed_attempt_waits_and_a_dead_one_waits_for_retry(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    finish(outbox, uids=("1.2",))
+    one, other = outbox.due(9)
+    outbox.mark_failed(one, "it cannot be reached", wait=60)
+    outbox.mark_failed(other, "it answered with status C000", wait=None)
+    assert outbox.due(9) == []
+    assert outbox.counts()[:3] == (1, 0, 1)
+    assert [(row["state"], row["attempts"], row["error"]) for row in outbox.unsent(9)] == [
+        ("dead", 1, "it answered with status C000"),
+        ("queued", 1, "it cannot be reached"),
+    ]
+    assert outbox.retry() == 1
+    assert {(item.destination, item.attempts) for item in outbox.due(9)} == {("A@h:1", 1), ("B@h:2", 0)}
+
+
+def test_a_series_whose_prediction_ended_the_process_is_counted(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.start("s")
+    outbox.close()
+    outbox = Outbox(tmp_path)
+    outbox.start("s")
+    outbox.start("t")
+    assert outbox.starts() == {"s": 2, "t": 1}
+    finish(outbox)
+    assert outbox.starts() == {"t": 1}
+
+
+def test_a_series_and_its_results_are_recorded_together_or_not_at_all(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    with pytest.raises(sqlite3.Error):
+        outbox.finish("s", "c", 1, decision=None, results=[("1", None)], destinations=["A"])  # type: ignore[list-item]
+    assert outbox.content_of("s") is None
+    finish(outbox)
+    assert outbox.counts().predicted == 1
+
+
+def test_old_rows_go_unless_a_result_is_not_sent(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    finish(outbox, "s", uids=("1.2",))
+    finish(outbox, "t", uids=("1.3",))
+    for item in outbox.due(9):
+        if item.series == "s":
+            outbox.mark_sent(item)
+    outbox.forget(before=time.time() + 1)
+    assert outbox.content_of("s") is None
+    assert outbox.content_of("t") == "c"
+    assert len(outbox.due(9)) == 2
+
+
+def test_a_queue_of_a_later_release_is_rejected(tmp_path: Path) -> None:
+    Outbox(tmp_path).close()
+    base = sqlite3.connect(tmp_path / "queue.sqlite")
+    base.execute("PRAGMA user_version = 2")
+    base.close()
+    with pytest.raises(sqlite3.DatabaseError, match="found 2 of a newer ctonnx"):
+        Outbox(tmp_path)

@@ -1,0 +1,96 @@
+"""The spool: instances by pseudonyms, whole, bounded."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from tests.runtime.server.pacs.builders import write_series
+
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
+from ctonnx.server.pacs.node.spool import Instance, Spool, UnusableInstance
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "node", Pseudonyms(bytes(32)), limit=1_000_000)
+
+
+def put(spool: Spool, file: Path) -> Instance:
+    received = spool.incoming / "received.dcm"
+    shutil.copy(file, received)
+    return spool.take(received)
+
+
+def test_instances_of_a_series_are_together_under_pseudonyms(spool: Spool, tmp_path: Path) -> None:
+    files = write_series(tmp_path / "a", 3) + write_series(tmp_path / "b", 2)
+    taken = [put(spool, file) for file in files]
+    assert sorted(len(spool.files(series)) for series in spool.series()) == [2, 3]
+    assert len({one.series for one in taken}) == 2
+    assert list(spool.incoming.iterdir()) == []
+    assert spool.files(taken[0].series)[0].parent.name == taken[0].series
+    stored = {file.read_bytes() for series in spool.series() for file in spool.files(series)}
+    assert stored == {file.read_bytes() for file in files}
+    assert spool.bytes == sum(file.stat().st_size for file in files)
+    identifiers = {part for file in files for part in file.stem.split(".") if len(part) > 5}
+    names = "\n".join(str(path) for path in spool.folder.rglob("*"))
+    assert not [one for one in identifiers if one in names]
+
+
+def test_an_instance_that_comes_again_replaces_itself(spool: Spool, tmp_path: Path) -> None:
+    (file,) = write_series(tmp_path / "a", 1)
+    first, second = put(spool, file), put(spool, file)
+    assert first == second
+    assert spool.bytes == file.stat().st_size
+    assert len(spool.files(first.series)) == 1
+
+
+def test_it_knows_its_content_after_a_restart_and_its_limit(spool: Spool, tmp_path: Path) -> None:
+    files = write_series(tmp_path / "a", 4)
+    taken = [put(spool, file) for file in files]
+    again = Spool(spool.folder, Pseudonyms(bytes(32)), limit=spool.bytes)
+    assert again.bytes == spool.bytes
+    assert again.is_full()
+    assert not spool.is_full()
+    again.remove(taken[0].series)
+    assert again.bytes == 0
+    assert again.series() == {}
+
+
+@pytest.mark.parametrize("name", ["SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"])
+def test_an_instance_without_a_uid_is_rejected(spool: Spool, tmp_path: Path, name: str) -> None:
+    from pydicom import dcmread
+
+    (file,) = write_series(tmp_path / "a", 1)
+    image = dcmread(file)
+    delattr(image, name)
+    image.save_as(file)
+    with pytest.raises(UnusableInstance, match=f"expected an instance with a {name}, found none"):
+        put(spool, file)
+
+
+def test_bytes_that_are_not_dicom_are_rejected_without_a_word_of_them(spool: Spool, tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(b"SECRET" * 100)
+    with pytest.raises(UnusableInstance) as caught:
+        put(spool, file)
+    assert "SECRET" not in str(caught.value)
+    assert spool.series() == {}
+
+
+def test_abandoned_files_are_removed_and_fresh_ones_stay(spool: Spool) -> None:
+    old, new = spool.incoming / "old", spool.incoming / "new"
+    for file in (old, new):
+        file.write_bytes(b"")
+    os.utime(old, (time.time() - 100, time.time() - 100))
+    assert spool.remove_abandoned(older_than=60) == 1
+    assert new.exists()
+    assert not old.exists()
+
+
+def test_only_the_owner_can_read_it(spool: Spool, tmp_path: Path) -> None:
+    (file,) = write_series(tmp_path / "a", 1)
+    taken = put(spool, file)
+    folders = [spool.incoming, spool.results, spool.files(taken.series)[0].parent, spool.folder]
+    assert [folder.stat().st_mode & 0o77 for folder in folders] == [0] * 4

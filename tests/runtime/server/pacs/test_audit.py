@@ -1,0 +1,121 @@
+"""The audit log: what was changed, removed or added shows; a kill or a power failure does not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ctonnx.server.pacs.audit import AuditLog, audit_lines, verify_audit
+
+KEY, OTHER = bytes(32), bytes([1]) * 32
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    log = AuditLog(tmp_path, KEY)
+    for number in range(5):
+        log.append("instance", series=f"s{number}")
+    log.close()
+    return tmp_path
+
+
+def lines_of(folder: Path) -> list[str]:
+    return (folder / "audit.jsonl").read_text(encoding="utf-8").splitlines()
+
+
+def write(folder: Path, lines: list[str]) -> None:
+    (folder / "audit.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def test_lines_are_json_with_number_time_and_event(folder: Path) -> None:
+    found = [json.loads(line) for line in audit_lines(folder)]
+    assert [(one["number"], one["event"], one["series"]) for one in found] == [
+        (number + 1, "instance", f"s{number}") for number in range(5)
+    ]
+    assert all(one["time"].endswith("+00:00") for one in found)
+    assert verify_audit(folder, KEY) == (5, None)
+
+
+@pytest.mark.parametrize("gone", range(5))
+def test_a_removed_line_shows(folder: Path, gone: int) -> None:
+    lines = lines_of(folder)
+    write(folder, lines[:gone] + lines[gone + 1 :])
+    assert verify_audit(folder, KEY).fault is not None
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_a_changed_line_shows(folder: Path, place: int) -> None:
+    lines = lines_of(folder)
+    lines[place] = lines[place].replace(f'"s{place}"', '"other"')
+    write(folder, lines)
+    assert verify_audit(folder, KEY).fault is not None
+
+
+def test_a_removed_end_shows_and_so_does_a_removed_log(folder: Path) -> None:
+    write(folder, lines_of(folder)[:3])
+    assert verify_audit(folder, KEY).fault == "expected 5 lines, found 3: the last ones were removed, or lost"
+    (folder / "audit.jsonl").unlink()
+    assert verify_audit(folder, KEY).fault is not None
+
+
+def test_a_chain_that_was_made_again_without_the_key_shows(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    made = tmp_path_factory.mktemp("forged")
+    log = AuditLog(made, OTHER)
+    for number in range(5):
+        log.append("instance", series=f"s{number}")
+    log.close()
+    for name in ("audit.jsonl", "audit.head"):
+        (folder / name).write_bytes((made / name).read_bytes())
+    assert verify_audit(folder, KEY).fault is not None
+
+
+def test_an_appended_line_without_the_key_shows(folder: Path) -> None:
+    last = json.loads(lines_of(folder)[-1])
+    write(folder, [*lines_of(folder), json.dumps({**last, "number": 6})])
+    assert verify_audit(folder, KEY).fault is not None
+
+
+def test_the_chain_goes_on_after_a_restart_and_across_files(tmp_path: Path) -> None:
+    for _ in range(3):
+        log = AuditLog(tmp_path, KEY, rotate=400)
+        for number in range(4):
+            log.append("instance", number_of=number)
+        log.close()
+    assert len(list(tmp_path.glob("audit.*.jsonl"))) >= 3
+    assert [json.loads(line)["number"] for line in audit_lines(tmp_path)] == list(range(1, 13))
+    assert verify_audit(tmp_path, KEY) == (12, None)
+    (tmp_path / "audit.2.jsonl").unlink()
+    assert verify_audit(tmp_path, KEY).fault is not None
+
+
+def test_a_kill_between_the_line_and_the_kept_hash_is_no_fault(folder: Path) -> None:
+    before = (folder / "audit.head").read_bytes()
+    log = AuditLog(folder, KEY)
+    log.append("instance")
+    log.close()
+    (folder / "audit.head").write_bytes(before)
+    assert verify_audit(folder, KEY) == (6, None)
+
+
+def test_a_line_that_a_power_failure_cut_is_removed_and_recorded(folder: Path) -> None:
+    with (folder / "audit.jsonl").open("ab") as out:
+        out.write(b'{"number": 6, "ti')
+    assert verify_audit(folder, KEY).fault == (
+        "line 6 is not one of the log: it was changed, or cut by a power failure"
+    )
+    AuditLog(folder, KEY).close()
+    assert [json.loads(line)["event"] for line in audit_lines(folder)] == ["instance"] * 5 + ["recovered"]
+    assert verify_audit(folder, KEY) == (6, None)
+
+
+def test_lines_that_are_lost_at_a_restart_are_recorded(folder: Path) -> None:
+    write(folder, lines_of(folder)[:3])
+    AuditLog(folder, KEY).close()
+    last = json.loads(list(audit_lines(folder))[-1])
+    assert (last["event"], last["lines_lost"], last["number"]) == ("recovered", 2, 4)
+
+
+def test_only_the_owner_can_read_it(folder: Path) -> None:
+    assert [(folder / name).stat().st_mode & 0o777 for name in ("audit.jsonl", "audit.head")] == [0o600, 0o600]
