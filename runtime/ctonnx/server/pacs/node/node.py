@@ -81,7 +81,6 @@ class Node:
             )
             now = time.monotonic()
             self._arrived.update(dict.fromkeys(self.spool.series(), now))
-            self.spool.remove_abandoned(older_than=0)
             self._receiver = Receiver(
                 settings.receiver, self.spool, names, self.audit, self._note_instance, self._note_status
             )

@@ -8,6 +8,7 @@ Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part04/sect_B.
 
 import ipaddress
 import logging
+import socket
 import ssl
 import tempfile
 from collections.abc import Callable
@@ -101,28 +102,20 @@ class Receiver:
             (evt.EVT_ABORTED, self._log_association, ["aborted"]),
             (evt.EVT_CONN_CLOSE, _remove_partial),
         ]
-        try:
-            self._server = entity.start_server(
-                (settings.host, settings.port),
-                block=False,
-                ssl_context=_tls(settings),
-                evt_handlers=handlers,
-            )
-        except OSError as error:
-            raise CtonnxError(
-                f"expected to listen on {settings.host}:{settings.port}, found that it cannot be used "
-                f"({error.strerror or error}); choose another --host or --port"
-            ) from error
+        _check_free(settings.host, settings.port)
+        self._server: Any = entity.start_server(
+            (settings.host, settings.port), block=False, ssl_context=_tls(settings), evt_handlers=handlers
+        )
 
     @property
     def port(self) -> int:
         """Port on which the server listens."""
-        return int(self._server.socket.getsockname()[1])  # type: ignore[union-attr]
+        return int(self._server.socket.getsockname()[1])
 
     def close(self) -> None:
         """Ends the associations and the server."""
         with suppress(OSError):
-            self._server.shutdown()  # type: ignore[union-attr]
+            self._server.shutdown()
 
     def _store(self, event: Any) -> int:
         status, error, found = self._put(event)
@@ -178,6 +171,18 @@ def image_classes() -> list[str]:
         for context in AllStoragePresentationContexts
         if context.abstract_syntax is not None and context.abstract_syntax.name.endswith(_IMAGE)
     ]
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raises CtonnxError if an address cannot be listened on; pynetdicom would leave a socket open."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise CtonnxError(
+            f"expected to listen on {host}:{port}, found that it cannot be used ({error.strerror or error}); choose "
+            "another --host or --port"
+        ) from error
 
 
 def _remove_partial(event: Any) -> None:

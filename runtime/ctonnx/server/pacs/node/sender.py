@@ -22,8 +22,8 @@ _MOST_REJECTIONS = 5
 class Outcome(NamedTuple):
     """Result of an attempt: None if the destination has the object, else the error.
 
-    `is_rejection` is whether the destination answered that it does not take the object, rather than not at all: it will
-    hardly take it later.
+    `is_rejection` is whether the destination answered that it does not take the object, rather than not at all: it
+    will hardly take it later.
     """
 
     error: str | None = None

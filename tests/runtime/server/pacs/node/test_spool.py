@@ -94,3 +94,39 @@ def test_only_the_owner_can_read_it(spool: Spool, tmp_path: Path) -> None:
     taken = put(spool, file)
     folders = [spool.incoming, spool.results, spool.files(taken.series)[0].parent, spool.folder]
     assert [folder.stat().st_mode & 0o77 for folder in folders] == [0] * 4
+
+
+def test_a_complete_file_that_a_power_failure_left_in_incoming_is_taken_at_the_next_start(
+    spool: Spool, tmp_path: Path
+) -> None:
+    first, second = write_series(tmp_path / "a", 2)
+    complete, partial = spool.incoming / "complete.dcm", spool.incoming / "partial.dcm"
+    shutil.copy(first, complete)
+    complete.chmod(0o400)
+    partial.write_bytes(second.read_bytes()[:3000])
+    again = Spool(spool.folder, Pseudonyms(bytes(32)), limit=1)
+    (series,) = again.series()
+    assert [file.read_bytes() for file in again.files(series)] == [first.read_bytes()]
+    assert again.bytes == first.stat().st_size
+    assert list(again.incoming.iterdir()) == []
+
+
+def test_a_file_is_on_the_disk_with_its_mark_before_it_is_taken(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = write_series(tmp_path / "a", 1)
+    modes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: modes.append(os.fstat(handle).st_mode & 0o777))
+    put(spool, file)
+    assert modes == [0o400]
+
+
+def test_an_unusual_header_is_read_too(spool: Spool, tmp_path: Path) -> None:
+    from pydicom import dcmread
+
+    (file,) = write_series(tmp_path / "a", 1)
+    plain = put(spool, file)
+    image = dcmread(file)
+    image.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"  # Implicit VR
+    image.save_as(file, implicit_vr=True, little_endian=True)
+    assert put(spool, file)[:3] == plain[:3]
