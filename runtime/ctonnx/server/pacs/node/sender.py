@@ -44,8 +44,8 @@ class Destination(Protocol):
 def wait_before_next(attempts: int, outcome: Outcome) -> float | None:
     """Returns the seconds before the next attempt; None if there is none.
 
-    It doubles from 5 seconds to ten minutes. A rejection is final after five; a destination that does not answer is tried
-    until it does.
+    It doubles from 5 seconds to ten minutes. A rejection is final after five; a destination that does not answer is
+    tried until it does.
 
     Args:
         attempts: Number of failed attempts, this one included.
