@@ -93,7 +93,7 @@ ROOMS = {
     "ctonnx_bench.experiments": "scans overheads throughput serving end_to_end",
     "ctonnx_bench.experiments.overheads": "startup predictor harness thread_spinning model_check",
     "ctonnx_bench.experiments.throughput": "streaming precisions roofline training busy_core",
-    "ctonnx_bench.experiments.serving": "load server",
+    "ctonnx_bench.experiments.serving": "load server pacs_node",
     "ctonnx_bench.experiments.end_to_end": "peers folder",
     "ctonnx_bench.experiments.end_to_end.peers": "peer ctonnx pytorch ultralytics optimum",
 }

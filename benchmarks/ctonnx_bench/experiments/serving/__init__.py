@@ -2,4 +2,5 @@
 
 load    load generator
 server  latency, throughput, ready time and memory of `ctonnx serve`
+pacs_node  reception, results and memory of `ctonnx node`
 """
