@@ -53,7 +53,7 @@ ROOMS = {
     "ctonnx.cli": (
         "standard_streams signals options model_banner stdin_names dicom_results group_prediction commands main"
     ),
-    "ctonnx.cli.commands": "demo doctor inspect predict serve verify",
+    "ctonnx.cli.commands": "demo doctor inspect node predict serve verify",
     "ctonnx_train": "data audit network runs evaluation stress training recalibration cli",
     "ctonnx_train.data": "splits patients dataset sources phantom leakage layouts image_folder pixel_store",
     "ctonnx_train.data.phantom": "drift canvas anatomy scanner drawing patient dicom_series phantom_set patient_set",

@@ -21,7 +21,7 @@ from ctonnx.errors import CheckFailed, CtonnxError, DataError, ImageError, Model
 
 COMMANDS = (
     *("demo", "data", "train", "evaluate", "export", "verify", "inspect", "recalibrate", "predict", "serve"),
-    *("doctor", "bench"),
+    *("node", "doctor", "bench"),
 )
 
 # --- lazy ------------------------------------------------------------------------------------------------------------

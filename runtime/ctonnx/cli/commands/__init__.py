@@ -3,6 +3,7 @@
 demo     `ctonnx demo`
 doctor   `ctonnx doctor`
 inspect  `ctonnx inspect`
+node     `ctonnx node`
 predict  `ctonnx predict`
 serve    `ctonnx serve`
 verify   `ctonnx verify`

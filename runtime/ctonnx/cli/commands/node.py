@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ctonnx.server.pacs.node.sender import Destination
     from ctonnx.server.pacs.results.document import ObjectKind
 
-__all__ = ["node"]
+__all__ = ["audit", "node", "retry", "status"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

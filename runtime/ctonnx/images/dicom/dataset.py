@@ -158,7 +158,8 @@ def read_plain_values(file: BinaryIO, keywords: Collection[str]) -> dict[str, Pl
                 found[keyword] = _plain_value(head[begin:place], expected.decode())
     except (struct.error, ValueError, RecursionError):
         return None
-    return found if found.pop("SpecificCharacterSet", "") in _ASCII else None
+    character_set = found.pop("SpecificCharacterSet", "")
+    return found if isinstance(character_set, str) and character_set in _ASCII else None
 
 
 @lru_cache

@@ -182,6 +182,7 @@ def test_plain_values_are_those_of_pydicom_after_any_sequence(has_length: bool) 
     "changes",
     [
         {"SpecificCharacterSet": "ISO_IR 13"},
+        {"SpecificCharacterSet": ["", "ISO 2022 IR 87"]},
         {"SpecificCharacterSet": "ISO_IR 192", "PatientID": "Jürgen"},
         {"PatientID": "4\t7"},
         {"PatientComments": "x" * 9, "ReferencedImageSequence": pydicom.Sequence([pydicom.Dataset()] * 3000)},

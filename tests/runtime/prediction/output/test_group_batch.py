@@ -14,7 +14,7 @@ from PIL import Image
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.prediction.output.batch import OutputSettings
-from ctonnx.prediction.output.group_batch import GroupBatchResult, predict_group_files
+from ctonnx.prediction.output.group_batch import GroupBatchResult, GroupWatch, predict_group_files
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Record
 from ctonnx.prediction.series.grouping import Group, group_files
@@ -58,7 +58,7 @@ class Batch:
     rows: list[dict[str, Any]] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
 
-    def run(self, files: list[str], **settings: Any) -> GroupBatchResult:
+    def run(self, files: list[str], *, watch: GroupWatch | None = None, **settings: Any) -> GroupBatchResult:
         @contextmanager
         def progress() -> Iterator[Callable[[int], None]]:
             yield self.steps.append
@@ -73,6 +73,7 @@ class Batch:
             OutputSettings(row_format="jsonl", **settings, print_row=lambda row: self.rows.append(json.loads(row))),
             read=read,
             progress=progress(),
+            watch=watch,
         )
 
 

@@ -25,7 +25,7 @@ from ctonnx.server.pacs.audit import AuditLog
 from ctonnx.server.pacs.node.settings import ReceiverSettings
 from ctonnx.server.pacs.node.spool import Instance, Spool, UnusableInstance
 
-__all__ = ["Receiver"]
+__all__ = ["Receiver", "image_classes"]
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _RESERVE = 256 * 1024**2  # bytes of free disk space: the queue and the results need some, too

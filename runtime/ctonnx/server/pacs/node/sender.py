@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from ctonnx.server.pacs.node.outbox import Item
 from ctonnx.server.pacs.node.settings import DicomPeer
 
-__all__ = ["Destination", "DicomDestination", "Outcome", "WebDestination", "wait_before_next"]
+__all__ = ["Destination", "DicomDestination", "Outcome", "WebDestination", "in_batches", "wait_before_next"]
 
 _TIMEOUT = 30  # seconds
 _MAY_RETRY = range(0xA700, 0xA800)  # out of resources

@@ -8,7 +8,7 @@ from typing import Any
 from ctonnx.errors import CtonnxError
 from ctonnx.server.pacs.node.outbox import FILE_NAME, Outbox
 
-__all__ = ["node_status", "opened_outbox"]
+__all__ = ["node_status", "opened_outbox", "status_lines"]
 
 _SHOWN = 20
 

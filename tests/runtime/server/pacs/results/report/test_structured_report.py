@@ -114,7 +114,9 @@ def test_procedure_is_that_of_the_source(files: list[str], tmp_path: Path) -> No
     good.CodeValue, good.CodingSchemeDesignator, good.CodeMeaning = "P1", "99SITE", "Chest"
     change(files[0], ProcedureCodeSequence=[broken, good])
     assert procedure(result_of(files, scores)) == "P1"
-    change(files[0], ProcedureCodeSequence=None, Modality="MR")
+    change(files[0], ProcedureCodeSequence=None)
+    for file in files:
+        change(file, Modality="MR")
     assert procedure(result_of(files, scores)) == codes.SCT.ImagingProcedure.value
 
 
