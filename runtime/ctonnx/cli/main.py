@@ -49,7 +49,7 @@ _COMMANDS = {
     ),
     "predict": _Entry("ctonnx.cli.commands.predict:predict", "Classify images with an exported model."),
     "serve": _Entry("ctonnx.cli.commands.serve:serve", "Serve a web page and an HTTP API.", "cpu,serve"),
-    "node": _Entry("ctonnx.cli.commands.node:node", "Receive series from a PACS, and send reports back.", "cpu,pacs"),
+    "node": _Entry("ctonnx.cli.commands.node:node", "Run a DICOM node: series in, structured reports out.", "cpu,pacs"),
     "doctor": _Entry("ctonnx.cli.commands.doctor:doctor", "Check this machine and show how to fix what does not work."),
     "bench": _Entry(
         "ctonnx_bench.cli:bench", "Measure speed, size and correctness of models on this device.", "cpu,bench"

@@ -116,7 +116,7 @@ def test_procedure_is_that_of_the_source(files: list[str], tmp_path: Path) -> No
     assert procedure(result_of(files, scores)) == "P1"
     change(files[0], ProcedureCodeSequence=None)
     for file in files:
-        change(file, Modality="MR")
+        change(file, Modality="")
     assert procedure(result_of(files, scores)) == codes.SCT.ImagingProcedure.value
 
 
