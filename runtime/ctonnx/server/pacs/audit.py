@@ -7,6 +7,7 @@ UIDs are pseudonyms under the same key.
 Source: Schneier and Kelsey 1999, https://doi.org/10.1145/317087.317089 (hash chains of audit logs).
 """
 
+import errno
 import hashlib
 import hmac
 import json
@@ -57,15 +58,20 @@ class AuditLog:
             self.append("recovered", lines_lost=lost)
 
     def append(self, event: str, **values: Any) -> None:
-        """Appends a line; the values are JSON-ready, and have nothing of a patient."""
+        """Appends a line; the values are JSON-ready, and have nothing of a patient.
+
+        Raises:
+            OSError: If the log was closed, or the disk is full; the log then is as before.
+        """
         with self._lock:
-            self._number += 1
+            number = self._number + 1
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             line = json.dumps(
-                {"number": self._number, "time": now, "event": event, **values, "previous": self._hash},
+                {"number": number, "time": now, "event": event, **values, "previous": self._hash},
                 ensure_ascii=True,
             )
-            os.write(self._out, line.encode() + b"\n")
+            self._write(line.encode() + b"\n")
+            self._number = number
             self._hash = _hash_of(self._key, line)
             os.pwrite(self._head, f"{self._number:020d} {self._hash}\n".encode(), 0)
             if os.fstat(self._out).st_size >= self._rotate:
@@ -75,6 +81,15 @@ class AuditLog:
         """Writes everything to the disk and closes the files."""
         with self._lock:
             self._sync_and_close()
+
+    def _write(self, line: bytes) -> None:
+        before = os.fstat(self._out).st_size
+        try:
+            if os.write(self._out, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            os.ftruncate(self._out, before)
+            raise
 
     def _open(self) -> tuple[int, int]:
         flags = os.O_WRONLY | os.O_CREAT
@@ -91,6 +106,7 @@ class AuditLog:
             with suppress(OSError):  # a full disk
                 os.fsync(handle)
             os.close(handle)
+        self._out = self._head = -1  # a number that the system gives to no other file
 
 
 class Verified(NamedTuple):

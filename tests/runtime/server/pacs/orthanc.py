@@ -5,8 +5,9 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,12 @@ class Orthanc:
     """A running Orthanc."""
 
     def __init__(
-        self, folder: Path, *, dicom_port: int | None = None, modalities: dict[str, list[Any]] | None = None
+        self,
+        folder: Path,
+        *,
+        dicom_port: int | None = None,
+        modalities: dict[str, list[Any]] | None = None,
+        settings: Mapping[str, Any] = {},
     ) -> None:
         self.dicom_port, self._port = dicom_port or free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._port}"
@@ -57,13 +63,14 @@ class Orthanc:
                     "AuthenticationEnabled": False,
                     "DicomModalities": modalities or {},
                     "Plugins": [str(_PLUGIN)],
+                    **settings,
                     "DicomWeb": {"Enable": True},
                     "StableAge": 2,
                 }
             ),
             encoding="utf-8",
         )
-        self._log = (folder / "orthanc.log").open("ab")
+        self._log = folder / "orthanc.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -76,15 +83,20 @@ class Orthanc:
         """It as a destination of `ctonnx node`."""
         return f"ORTHANC@127.0.0.1:{self.dicom_port}"
 
+    def change(self, **settings: Any) -> None:
+        """Changes settings of the next start."""
+        self._file.write_text(json.dumps(json.loads(self._file.read_text(encoding="utf-8")) | settings), "utf-8")
+
     def start(self) -> None:
         """Starts it and waits until it answers."""
-        self.process = subprocess.Popen(
-            [str(shutil.which("Orthanc")), str(self._file)], stdout=self._log, stderr=self._log
-        )
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen([str(shutil.which("Orthanc")), str(self._file)], stdout=log, stderr=log)
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
                 self.get("/system")
+            except urllib.error.HTTPError:  # it asks for a password
+                return
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError("Orthanc did not start") from None

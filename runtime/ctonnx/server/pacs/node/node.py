@@ -1,12 +1,20 @@
 """The node: receives series, predicts them when they are complete, and sends the results on."""
 
+import os
+import sqlite3
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 from ctonnx.artifacts.decision.rule import DecisionName
+from ctonnx.errors import CtonnxError, NotEnoughMemory
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.server.pacs.audit import AuditLog
@@ -15,13 +23,14 @@ from ctonnx.server.pacs.node.receiver import Receiver
 from ctonnx.server.pacs.node.sender import Destination, Outcome, in_batches, wait_before_next
 from ctonnx.server.pacs.node.settings import NodeSettings
 from ctonnx.server.pacs.node.spool import Instance, Spool
-from ctonnx.server.pacs.node.worker import DiskFull, SeriesWorker
+from ctonnx.server.pacs.node.worker import DiskFull, SeriesOutcome, SeriesWorker, content_of
 from ctonnx.server.pacs.results.document import ResultModel
 from ctonnx.system.text import Log, counted
 
 __all__ = ["Node", "open_site_key", "read_site_key"]
 
 KEY_NAME = "site.key"
+_LOCK_NAME = "node.lock"
 _HOUSEKEEPING = 60.0  # seconds
 _ABANDONED = 600.0  # seconds without a byte of an instance that is being received
 _SEND_AT_A_TIME = 64
@@ -62,6 +71,7 @@ class Node:
         self.decisions: dict[DecisionName | None, int] = {}
         with ExitStack() as stack:
             settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stack.callback(os.close, _locked(settings.folder))
             key = open_site_key(settings.folder)
             names = Pseudonyms(key)
             self.spool = Spool(settings.folder, names, limit=settings.spool_limit)
@@ -84,6 +94,7 @@ class Node:
             self._receiver = Receiver(
                 settings.receiver, self.spool, names, self.audit, self._note_instance, self._note_status
             )
+            stack.callback(self._note_end)
             stack.callback(self._receiver.close)
             self._closing = stack.pop_all()
         self.audit.append("node", state="started", model=model.sha256)
@@ -111,7 +122,10 @@ class Node:
         try:
             while not self._stopping.is_set():
                 if time.monotonic() >= next_care:
-                    self._keep_house()
+                    try:
+                        self._keep_house()
+                    except (OSError, sqlite3.OperationalError) as error:  # a full disk
+                        self._log(f"old files are not removed: {getattr(error, 'strerror', None) or error}")
                     next_care = time.monotonic() + _HOUSEKEEPING
                 if (series := self._next_complete(next_care)) is not None:
                     self._process(series)
@@ -128,9 +142,11 @@ class Node:
 
     def close(self) -> None:
         """Ends the DICOM server and closes all files."""
-        with suppress(OSError):
-            self.audit.append("node", state="stopped")
         self._closing.close()
+
+    def _note_end(self) -> None:
+        with suppress(OSError):  # a full disk
+            self.audit.append("node", state="stopped")
 
     def __enter__(self) -> "Node":
         return self
@@ -169,13 +185,17 @@ class Node:
     def _process(self, series: str) -> None:
         try:
             outcome = self._worker.process(series)
-        except DiskFull as error:
+        except (DiskFull, NotEnoughMemory) as error:
             self._log(f"{error}; tried again in {_AFTER_FAILURE:.0f} s")
             with self._changed:
                 self._arrived.setdefault(series, time.monotonic() + _AFTER_FAILURE - self._settings.settle)
-            return
-        if outcome is None:
-            return
+            outcome = None
+        if outcome is not None:
+            self._note_outcome(series, outcome)
+        if self.spool.is_nearly_full():
+            self._make_room()
+
+    def _note_outcome(self, series: str, outcome: SeriesOutcome) -> None:
         self.decisions[outcome.decision] = self.decisions.get(outcome.decision, 0) + 1  # type: ignore[index,arg-type]
         images = counted(outcome.instances, "image")
         if outcome.error is not None:
@@ -184,20 +204,19 @@ class Node:
             results = counted(outcome.results, "result")
             self._log(f"series {series}: {images}, {outcome.decision}, {results}, {outcome.seconds:.1f} s")
         self._results_wait.set()
-        if self.spool.bytes > _nearly(self.spool.limit):
-            self._make_room()
 
     def _send_all(self) -> None:
         while not self._stopping.is_set():
+            wait = _POLL
             try:
                 items = self.outbox.due(_SEND_AT_A_TIME)
                 for name, batch in in_batches(items).items():
                     self._send(name, batch)
             except Exception as error:  # a thread that ended would never send anything again
-                self._log(f"results wait: {type(error).__name__}")
-                items = []
+                self._log(f"results wait {_AFTER_FAILURE:.0f} s: {type(error).__name__}")
+                items, wait = [], _AFTER_FAILURE
             if not items:
-                self._results_wait.wait(_POLL)
+                (self._results_wait if wait == _POLL else self._stopping).wait(wait)
                 self._results_wait.clear()
 
     def _send(self, name: str, batch: Sequence[Item]) -> None:
@@ -212,9 +231,17 @@ class Node:
             self._note_sent(item, Outcome("its file is missing"), wait=None)
         if not there:
             return
-        outcomes = destination.send([file for _, file in there])
-        for (item, _), outcome in zip(there, outcomes, strict=True):
-            self._note_sent(item, outcome, wait=wait_before_next(item.attempts + 1, outcome))
+        with closing(destination.send([file for _, file in there])) as outcomes:
+            for item, _ in there:
+                if self._stopping.is_set():
+                    return
+                try:
+                    outcome = next(outcomes)
+                except Exception as error:  # other results and destinations must not wait for this one
+                    outcome = Outcome(f"an error of ctonnx: {type(error).__name__}", is_rejection=True)
+                    self._note_sent(item, outcome, wait=wait_before_next(item.attempts + 1, outcome))
+                    return
+                self._note_sent(item, outcome, wait=wait_before_next(item.attempts + 1, outcome))
 
     def _note_sent(self, item: Item, outcome: Outcome, *, wait: float | None) -> None:
         facts = {"result": item.uid, "kind": item.kind, "series": item.series, "destination": item.destination}
@@ -234,8 +261,8 @@ class Node:
         self.spool.remove_abandoned(older_than=_ABANDONED)
         before = time.time() - self._settings.keep
         for series, last in self.spool.series().items():
-            if last < before and self._is_finished(series):
-                self.spool.remove(series)
+            if last < before:
+                self._remove_finished(series)
         self.outbox.forget(before=before)
         for file in self.spool.results.glob("*.dcm"):
             with suppress(FileNotFoundError):
@@ -243,16 +270,38 @@ class Node:
                     file.unlink()
 
     def _make_room(self) -> None:
-        """Removes finished series, the oldest first, until half of the limit is free."""
+        """Removes finished series, the oldest first, until there is room again."""
         for series, _ in sorted(self.spool.series().items(), key=lambda pair: pair[1]):
-            if self.spool.bytes <= self.spool.limit / 2:
+            if self.spool.has_room():
                 return
-            if self._is_finished(series):
-                self.spool.remove(series)
+            self._remove_finished(series)
 
-    def _is_finished(self, series: str) -> bool:
-        with self._changed:
-            return series not in self._arrived and self.outbox.content_of(series) is not None
+    def _remove_finished(self, series: str) -> None:
+        """Removes the instances of a series if its results are of just these; another may come at any moment."""
+        files = self.spool.files(series)
+        if self.outbox.content_of(series) == content_of(files):
+            self.spool.remove(series, files)
+
+
+def _locked(folder: Path) -> int:
+    """Returns a handle that locks a folder until it is closed, or the process ends for any reason.
+
+    Raises:
+        CtonnxError: If another node has locked it.
+    """
+    handle = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    if fcntl is not None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise CtonnxError(
+                f"expected a folder that no other node uses, found one that runs in '{folder}'; stop it, or name "
+                "another --folder"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+    return handle
 
 
 def open_site_key(folder: Path) -> bytes:
@@ -275,7 +324,3 @@ def read_site_key(folder: Path) -> bytes:
         DataError: If there is none, or the file is not a key.
     """
     return Pseudonyms.load(folder / KEY_NAME).key
-
-
-def _nearly(limit: int) -> float:
-    return 0.8 * limit

@@ -8,9 +8,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
+
+from ctonnx.errors import DataError
 
 __all__ = ["Counts", "Item", "Outbox", "State"]
 
@@ -77,18 +79,32 @@ class Outbox:
         folder: Folder of the node.
 
     Raises:
-        sqlite3.Error: If the file cannot be opened or is of a later release.
+        DataError: If the file cannot be opened, or is of a later release.
     """
 
     def __init__(self, folder: Path) -> None:
         self._lock = threading.Lock()
-        self._base = sqlite3.connect(folder / FILE_NAME, timeout=30, check_same_thread=False, isolation_level=None)
-        (folder / FILE_NAME).chmod(0o600)
-        self._base.execute("PRAGMA journal_mode = WAL")
-        self._base.execute("PRAGMA synchronous = FULL")
+        file = folder / FILE_NAME
+        try:
+            self._base = sqlite3.connect(file, timeout=30, check_same_thread=False, isolation_level=None)
+            with suppress(PermissionError):  # of another user, who may not read it
+                file.chmod(0o600)
+            try:
+                self._prepare(file)
+            except BaseException:
+                self._base.close()
+                raise
+        except sqlite3.Error as error:
+            raise DataError(f"expected a queue of results in '{file}', found one that cannot be used") from error
+
+    def _prepare(self, file: Path) -> None:
         version = self._base.execute("PRAGMA user_version").fetchone()[0]
         if version > _VERSION:
-            raise sqlite3.DatabaseError(f"expected a queue of version {_VERSION}, found {version} of a newer ctonnx")
+            raise DataError(
+                f"expected a queue of version {_VERSION} in '{file}', found version {version}; install a newer ctonnx"
+            )
+        self._base.execute("PRAGMA journal_mode = WAL")
+        self._base.execute("PRAGMA synchronous = FULL")
         self._base.executescript(_SCHEMA)
         self._base.execute(f"PRAGMA user_version = {_VERSION}")
 

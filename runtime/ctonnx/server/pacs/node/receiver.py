@@ -8,6 +8,7 @@ Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part04/sect_B.
 
 import ipaddress
 import logging
+import os
 import socket
 import ssl
 import tempfile
@@ -16,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, _config, dimse_messages, evt
 from pynetdicom.presentation import AllStoragePresentationContexts, build_context
 
 from ctonnx.errors import CtonnxError
@@ -28,8 +29,8 @@ from ctonnx.server.pacs.node.spool import Instance, Spool, UnusableInstance
 __all__ = ["Receiver", "image_classes"]
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
-_RESERVE = 256 * 1024**2  # bytes of free disk space: the queue and the results need some, too
 _PDU = 128 * 1024  # bytes: the default of 16 KB takes eight times as many system calls
+_LAST_ANSWER = 10.0  # seconds for the answers at the end of the node
 _TIMEOUT = 60  # seconds without a sign of the peer
 _VERIFICATION = "1.2.840.10008.1.1"
 _IMAGE = " Image Storage"
@@ -113,19 +114,28 @@ class Receiver:
         return int(self._server.socket.getsockname()[1])
 
     def close(self) -> None:
-        """Ends the associations and the server."""
+        """Ends the server, and the associations: an instance that is being stored is answered first."""
+        associations = self._server.active_associations
         with suppress(OSError):
             self._server.shutdown()
+        for association in associations:
+            association.abort(block=False)
+        for association in associations:
+            association.join(timeout=_LAST_ANSWER)
+        _use_chunks(None)
 
     def _store(self, event: Any) -> int:
         status, error, found = self._put(event)
         peer = self._peer(event)
-        if found is None:
-            self._audit.append("instance rejected", **peer, status=f"{status:04X}", error=error)
-        else:
-            self._audit.append(
-                "instance", **peer, study=found.study, series=found.series, instance=found.name, bytes=found.size
-            )
+        try:
+            if found is None:
+                self._audit.append("instance rejected", **peer, status=f"{status:04X}", error=error)
+            else:
+                self._audit.append(
+                    "instance", **peer, study=found.study, series=found.series, instance=found.name, bytes=found.size
+                )
+        except OSError:  # what has no line in the log is not acknowledged
+            status = status or OUT_OF_RESOURCES
         self._on_status(status)
         return status
 
@@ -133,7 +143,9 @@ class Receiver:
         received = Path(event.dataset_path)
         try:
             event.request._dataset_file.close()
-            if self._spool.is_full() or self._spool.free_bytes() < _RESERVE:
+            if event.request._dataset_file.error is not None:
+                raise event.request._dataset_file.error
+            if self._spool.is_full():
                 return OUT_OF_RESOURCES, "the spool or the disk is full", None
             found = self._spool.take(received)
         except UnusableInstance as error:
@@ -151,12 +163,14 @@ class Receiver:
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         if self._networks and not any(address in network for network in self._networks):
-            self._audit.append("association", state="rejected", reason="address", **self._peer(event))
+            with suppress(OSError):  # a full disk
+                self._audit.append("association", state="rejected", reason="address", **self._peer(event))
             event.assoc.acse.send_reject(0x01, 0x01, 0x01)  # permanent, by the user, no reason given
             event.assoc.kill()
 
     def _log_association(self, event: Any, state: str) -> None:
-        self._audit.append("association", state=state, **self._peer(event))
+        with suppress(OSError):  # a full disk
+            self._audit.append("association", state=state, **self._peer(event))
 
     def _peer(self, event: Any) -> dict[str, str]:
         """Returns the calling AE title and address, and a name of the association."""
@@ -198,12 +212,51 @@ def _address(event: Any) -> str:
     return str(event.assoc.requestor.address or "")
 
 
-def _use_chunks(folder: Path) -> None:
-    """Makes pynetdicom write datasets to a folder as they arrive, so that memory does not depend on their size."""
-    _config.STORE_RECV_CHUNKED_DATASET = True
+class _IncomingFile:
+    """File of an instance that is being received, as pynetdicom uses it.
+
+    An error, such as a full disk, is kept for the answer to the C-STORE; raised at once, it would end the association
+    without one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.error: OSError | None = None
+        self.name = str(folder / "none")
+        self.file = self
+        try:
+            self._handle, self.name = tempfile.mkstemp(dir=folder, suffix=".dcm")
+        except OSError as error:
+            self._handle, self.error = -1, error
+
+    def write(self, data: bytes) -> int:
+        rest = memoryview(data)
+        try:
+            while rest and self.error is None:
+                rest = rest[os.write(self._handle, rest) :]
+        except OSError as error:
+            self.error = error
+            os.ftruncate(self._handle, 0)  # the space is needed for the answer's own files
+        return len(data)
+
+    def flush(self) -> None:
+        """Does nothing: there is no buffer."""
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+def _use_chunks(folder: Path | None) -> None:
+    """Makes pynetdicom write datasets to a folder as they arrive, so that memory does not depend on their size.
+
+    It has no setting for the folder; None restores what it does otherwise.
+    """
+    _config.STORE_RECV_CHUNKED_DATASET = folder is not None
     _config.LOG_HANDLER_LEVEL = "none"
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # its messages may quote a dataset
-    tempfile.tempdir = str(folder)
+    made: Any = tempfile.NamedTemporaryFile if folder is None else lambda **options: _IncomingFile(folder)
+    dimse_messages.NamedTemporaryFile = made  # type: ignore[attr-defined]
 
 
 def _tls(settings: ReceiverSettings) -> ssl.SSLContext | None:

@@ -1,11 +1,11 @@
 """Sends results to their destinations: C-STORE to a DICOM node, STOW-RS to a DICOMweb server."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ctonnx.server.pacs.node.outbox import Item
 from ctonnx.server.pacs.node.settings import DicomPeer
@@ -17,6 +17,7 @@ _MAY_RETRY = range(0xA700, 0xA800)  # out of resources
 _WARNINGS = (0xB000, 0xB006, 0xB007)  # stored, with elements coerced or discarded
 _FIRST_WAIT, _LONGEST_WAIT = 5.0, 600.0  # seconds
 _MOST_REJECTIONS = 5
+_UNREACHED, _UNREADABLE = "it cannot be reached", "its file is not one of DICOM: it was damaged"
 
 
 class Outcome(NamedTuple):
@@ -37,7 +38,7 @@ class Destination(Protocol):
     def name(self) -> str:
         """Name in the queue."""
 
-    def send(self, files: Sequence[Path]) -> Iterator[Outcome]:
+    def send(self, files: Sequence[Path]) -> Generator[Outcome, None, None]:
         """Sends files in order; yields the outcome of each."""
 
 
@@ -71,14 +72,16 @@ class DicomDestination:
         """Name in the queue."""
         return str(self.peer)
 
-    def send(self, files: Sequence[Path]) -> Iterator[Outcome]:
+    def send(self, files: Sequence[Path]) -> Generator[Outcome, None, None]:
         """Sends files over one association; yields the outcome of each."""
-        from pydicom import dcmread
         from pynetdicom import AE, _config
 
         _config.LOG_HANDLER_LEVEL = "none"
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
-        metas = [dcmread(file, stop_before_pixels=True, specific_tags=[]).file_meta for file in files]
+        metas = [meta for file in files if (meta := _meta(file)) is not None]
+        if not metas:
+            yield from (Outcome(_UNREADABLE, is_rejection=True) for _ in files)
+            return
         entity = AE(ae_title=self.own_title)
         entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = _TIMEOUT
         entity.connection_timeout = _TIMEOUT
@@ -86,12 +89,13 @@ class DicomDestination:
             entity.add_requested_context(sop_class, syntax)
         association = entity.associate(self.peer.host, self.peer.port, ae_title=self.peer.ae_title)
         if not association.is_established:
-            reason = "it rejected the association" if association.is_rejected else "it cannot be reached"
+            reason = "it rejected the association" if association.is_rejected else _UNREACHED
             yield from (Outcome(reason) for _ in files)
             return
         try:
             for file in files:
-                yield self._store(association, file)
+                is_usable = _meta(file) is not None
+                yield self._store(association, file) if is_usable else Outcome(_UNREADABLE, is_rejection=True)
         finally:
             with suppress(Exception):
                 association.release()
@@ -130,18 +134,25 @@ class WebDestination:
         """Name in the queue."""
         return self.url
 
-    def send(self, files: Sequence[Path]) -> Iterator[Outcome]:
+    def send(self, files: Sequence[Path]) -> Generator[Outcome, None, None]:
         """Sends each file with a request of its own; yields the outcome of each."""
         import requests
         from dicomweb_client.api import DICOMwebClient
         from pydicom import dcmread
+        from pydicom.errors import InvalidDicomError
 
-        session = requests.Session()
+        session, is_reached = requests.Session(), True
         for file in files:
+            if not is_reached:  # each attempt may last until the time limit
+                yield Outcome(_UNREACHED)
+                continue
             try:
                 session.headers.update(self.headers())
-                client = DICOMwebClient(url=self.url, session=session)
+                client = DICOMwebClient(url=self.url, session=session, timeout=_TIMEOUT)
+                client.set_http_retry_params(retry=False)  # the queue does
                 answer = client.store_instances([dcmread(file)])
+            except InvalidDicomError:
+                yield Outcome(_UNREADABLE, is_rejection=True)
             except requests.HTTPError as error:
                 code = error.response.status_code if error.response is not None else 0
                 if code == 409:  # it has the object already, or rejects it
@@ -150,11 +161,37 @@ class WebDestination:
                     yield Outcome(
                         f"it answered with HTTP status {code}", is_rejection=400 <= code < 500 and code != 429
                     )
+            except requests.JSONDecodeError as error:
+                yield Outcome(f"it sent an answer that cannot be read ({type(error).__name__})", is_rejection=True)
             except (requests.RequestException, OSError):
-                yield Outcome("it cannot be reached")
+                is_reached = False
+                yield Outcome(_UNREACHED)
+            except Exception as error:  # an answer that is not one of STOW-RS; the library raises any exception
+                yield Outcome(f"it sent an answer that cannot be read ({type(error).__name__})", is_rejection=True)
             else:
-                failed = answer.get("FailedSOPSequence") or ()
-                yield Outcome("it did not store the object", is_rejection=True) if failed else Outcome()
+                yield _outcome_of(answer)
+
+
+def _outcome_of(answer: Any) -> Outcome:
+    """Returns the outcome that an answer of STOW-RS states; that of a login page, which has status 200, is none.
+
+    Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part18/sect_10.5.3.html
+    """
+    if answer.get("FailedSOPSequence"):
+        return Outcome("it did not store the object", is_rejection=True)
+    if not answer.get("ReferencedSOPSequence"):
+        return Outcome("its answer does not name the object as stored", is_rejection=True)
+    return Outcome()
+
+
+def _meta(file: Path) -> Any:
+    """Returns the File Meta Information of a file; None if it cannot be read."""
+    from pydicom import dcmread
+
+    try:
+        return dcmread(file, stop_before_pixels=True, specific_tags=[]).file_meta
+    except Exception:  # pydicom raises any exception for a damaged file
+        return None
 
 
 def in_batches(items: Sequence[Item]) -> dict[str, list[Item]]:

@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ __all__ = ["Instance", "Spool", "UnusableInstance"]
 _UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _INCOMING, _SERIES, _RESULTS = "incoming", "series", "results"
 _ENDING = ".dcm"
+_RESERVE = 256 * 1024**2  # bytes of free disk space: the queue and the results need some, too
 _COMPLETE = 0o400  # mode of a file that is complete on the disk
 
 
@@ -89,8 +90,16 @@ class Spool:
         return self._bytes
 
     def is_full(self) -> bool:
-        """Returns whether the instances have reached the limit."""
-        return self._bytes >= self.limit
+        """Returns whether no other instance is taken: they have reached the limit, or the disk is full."""
+        return self._bytes >= self.limit or self.free_bytes() < _RESERVE
+
+    def is_nearly_full(self) -> bool:
+        """Returns whether finished series should be removed."""
+        return self._bytes > 0.8 * self.limit or self.free_bytes() < 2 * _RESERVE
+
+    def has_room(self) -> bool:
+        """Returns whether enough of them was removed."""
+        return self._bytes <= 0.5 * self.limit and self.free_bytes() >= 3 * _RESERVE
 
     def take(self, received: Path) -> Instance:
         """Moves a complete file of `incoming` to its series; the disk has it when this returns.
@@ -112,9 +121,9 @@ class Spool:
         )
         _sync_complete(received)
         folder = self._series / found.series
-        folder.mkdir(mode=0o700, exist_ok=True)
         target = folder / f"{found.name}{_ENDING}"
-        with self._lock:
+        with self._lock:  # `remove` may remove the folder
+            folder.mkdir(mode=0o700, exist_ok=True)
             before = _size(target)
             received.replace(target)
             self._bytes += found.size - before
@@ -140,15 +149,15 @@ class Spool:
         folder = self._series / series
         return sorted(folder.glob(f"*{_ENDING}")) if folder.is_dir() else []
 
-    def remove(self, series: str) -> None:
-        """Removes the instances of a series."""
-        for file in self.files(series):
+    def remove(self, series: str, files: Iterable[Path] | None = None) -> None:
+        """Removes instances of a series, all by default."""
+        for file in self.files(series) if files is None else files:
             with suppress(FileNotFoundError):
                 size = _size(file)
                 file.unlink()
                 with self._lock:
                     self._bytes -= size
-        with suppress(OSError):  # an instance may have come in the meantime
+        with self._lock, suppress(OSError):  # an instance may have come in the meantime
             (self._series / series).rmdir()
 
     def remove_abandoned(self, *, older_than: float) -> int:

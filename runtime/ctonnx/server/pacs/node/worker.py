@@ -2,13 +2,14 @@
 
 import errno
 import hashlib
+import sqlite3
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ctonnx.errors import CtonnxError
+from ctonnx.errors import CtonnxError, NotEnoughMemory
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction, Record
 from ctonnx.prediction.series.grouping import Group, group_files
@@ -28,7 +29,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class DiskFull(CtonnxError):
-    """The disk takes no results; the series stays in the spool."""
+    """The disk takes no results; the series stays in the spool and is predicted later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,15 @@ class SeriesWorker:
         content = content_of(files)
         if not files or self._outbox.content_of(series) == content:
             return None
+        try:
+            return self._process(series, files, content)
+        except (OSError, sqlite3.OperationalError) as error:
+            if isinstance(error, OSError) and error.errno not in _FULL:
+                raise
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise DiskFull(f"expected space for the results of a series, found none ({reason})") from error
+
+    def _process(self, series: str, files: Sequence[Path], content: str) -> SeriesOutcome:
         start = time.perf_counter()
         self._outbox.start(series)
         results: list[tuple[str, str]] = []
@@ -101,11 +111,13 @@ class SeriesWorker:
                 results = self._write(group, record, images)
             else:
                 error = record.error
+        except NotEnoughMemory:  # of this moment, not of the series
+            raise
         except CtonnxError as found:
             decision, error = None, str(found)
         except OSError as found:
             if found.errno in _FULL:
-                raise DiskFull(f"expected space for the results of a series, found none ({found.strerror})") from found
+                raise
             decision, error = None, found.strerror or type(found).__name__
         outcome = SeriesOutcome(
             series=series,
@@ -114,15 +126,6 @@ class SeriesWorker:
             error=error,
             results=len(results),
             seconds=time.perf_counter() - start,
-        )
-        self._outbox.finish(
-            series,
-            content,
-            len(files),
-            decision=decision,
-            error=error,
-            results=results,
-            destinations=self._destinations,
         )
         self._audit.append(
             "series",
@@ -133,6 +136,15 @@ class SeriesWorker:
             error=error,
             results=[uid for uid, _ in results],
             seconds=round(outcome.seconds, 3),
+        )
+        self._outbox.finish(
+            series,
+            content,
+            len(files),
+            decision=decision,
+            error=error,
+            results=results,
+            destinations=self._destinations,
         )
         return outcome
 

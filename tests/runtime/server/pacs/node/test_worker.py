@@ -1,0 +1,166 @@
+"""From a complete series to its results in the queue, with a small model."""
+
+import errno
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+from tests.runtime.server.pacs.builders import ct_image, new_uid, write_series
+
+from ctonnx.errors import CtonnxError, NotEnoughMemory
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
+from ctonnx.server.pacs.audit import AuditLog, audit_lines
+from ctonnx.server.pacs.node.outbox import Outbox
+from ctonnx.server.pacs.node.spool import Spool
+from ctonnx.server.pacs.node.worker import DiskFull, SeriesWorker, content_of, required_rule
+from ctonnx.server.pacs.results.document import ResultModel
+
+
+class Desk:
+    """A worker with its spool, queue and log."""
+
+    def __init__(self, folder: Path, predictor: Predictor, model: ResultModel, *destinations: str) -> None:
+        names = Pseudonyms(bytes(32))
+        self.folder, self.spool = folder, Spool(folder, names, limit=10**9)
+        self.outbox, self.audit = Outbox(folder), AuditLog(folder, bytes(32))
+        self.worker = SeriesWorker(
+            predictor,
+            model,
+            spool=self.spool,
+            outbox=self.outbox,
+            audit=self.audit,
+            names=names,
+            kinds=("sr", "sc"),
+            destinations=destinations,
+        )
+
+    def close(self) -> None:
+        self.outbox.close()
+        self.audit.close()
+
+    def take(self, *files: Path) -> str:
+        (series,) = {self.spool.take(file).series for file in files}
+        return series
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in audit_lines(self.folder)]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, opened: Predictor, described: ResultModel) -> Iterator[Desk]:
+    found = Desk(tmp_path / "node", opened, described, "A@h:1", "B@h:2")
+    yield found
+    found.close()
+
+
+def test_series_has_its_results_in_the_queue_and_a_line_in_the_log(desk: Desk, tmp_path: Path) -> None:
+    series = desk.take(*write_series(tmp_path / "scans", 3))
+    outcome = desk.worker.process(series)
+    assert outcome is not None
+    assert (outcome.series, outcome.instances, outcome.error) == (series, 3, None)
+    items = desk.outbox.due(99)
+    assert {item.destination for item in items} == {"A@h:1", "B@h:2"}
+    assert {"sr", "sc"} <= {item.kind for item in items}
+    files = {file.stem: dcmread(file) for file in (tmp_path / "node/results").iterdir()}
+    assert set(files) == {item.uid for item in items}
+    assert {file.PatientID for file in files.values()} == {"P1"}
+    (line,) = desk.events
+    assert (line["event"], line["series"], line["instances"]) == ("series", series, 3)
+    assert line["decision"] == outcome.decision
+    assert set(line["results"]) == set(files)
+    assert desk.outbox.starts() == {}
+
+
+def test_series_is_predicted_once(desk: Desk, tmp_path: Path) -> None:
+    files = write_series(tmp_path / "scans", 2)
+    again = [file.with_suffix(".again") for file in files]
+    for file, copy in zip(files, again, strict=True):
+        copy.write_bytes(file.read_bytes())
+    series = desk.take(*files)
+    assert desk.worker.process(series) is not None
+    assert desk.worker.process(series) is None
+    desk.take(*again)
+    assert desk.worker.process(series) is None
+    assert desk.worker.process("no-such-series") is None
+
+
+def test_late_instances_have_results_of_their_own(desk: Desk, tmp_path: Path) -> None:
+    first, second, late = write_series(tmp_path / "scans", 3)
+    series = desk.take(first, second)
+    desk.worker.process(series)
+    before = {item.uid for item in desk.outbox.due(99)}
+    desk.take(late)
+    outcome = desk.worker.process(series)
+    assert outcome is not None
+    assert outcome.instances == 3
+    assert len({item.uid for item in desk.outbox.due(99)}) == 2 * len(before)
+
+
+def test_series_that_cannot_be_predicted_fails_once_with_its_reason(desk: Desk, tmp_path: Path) -> None:
+    image = ct_image(new_uid(), new_uid())
+    image.PixelData = b"\0\0"
+    image.save_as(tmp_path / "damaged.dcm", enforce_file_format=True)
+    series = desk.take(tmp_path / "damaged.dcm")
+    outcome = desk.worker.process(series)
+    assert outcome is not None
+    assert outcome.decision is None
+    assert outcome.error is not None
+    assert outcome.results == 0
+    assert desk.worker.process(series) is None
+    assert desk.outbox.counts().failed == 1
+    assert desk.events[-1]["error"] == outcome.error
+    assert "P1" not in json.dumps(desk.events)
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "raised"),
+    [
+        ("results", OSError(errno.ENOSPC, "No space left on device"), DiskFull),
+        ("audit", OSError(errno.ENOSPC, "No space left on device"), DiskFull),
+        ("start", sqlite3.OperationalError("database or disk is full"), DiskFull),
+        ("finish", sqlite3.OperationalError("database or disk is full"), DiskFull),
+        ("predict", NotEnoughMemory("expected 1 GB"), NotEnoughMemory),
+    ],
+)
+def test_what_the_machine_lacks_for_a_moment_is_no_failure_of_the_series(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception, raised: type[Exception]
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    series = desk.take(*write_series(tmp_path / "scans", 1))
+    with monkeypatch.context() as patch:
+        match where:
+            case "results":
+                patch.setattr("ctonnx.server.pacs.node.worker.write_object", fail)
+            case "audit":
+                patch.setattr(desk.audit, "append", fail)
+            case "predict":
+                patch.setattr(desk.worker, "_predict", fail)
+            case name:
+                patch.setattr(desk.outbox, name, fail)
+        with pytest.raises(raised):
+            desk.worker.process(series)
+    outcome = desk.worker.process(series)
+    assert outcome is not None
+    assert outcome.error is None
+    assert len(desk.events) == 1 + (where == "finish")
+
+
+def test_content_depends_on_the_names_alone(tmp_path: Path) -> None:
+    assert content_of([tmp_path / "b", tmp_path / "a"]) == content_of([Path("a"), Path("b")])
+    assert content_of([Path("a")]) != content_of([Path("a"), Path("b")])
+
+
+def test_model_without_an_operating_point_is_an_error(model: Path) -> None:
+    with Predictor(model) as predictor:
+        predictor.spec = replace(predictor.spec, operating_point=None)
+        with pytest.raises(CtonnxError, match="expected a model with an operating point for decisions, found none in"):
+            required_rule(predictor)
