@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from ctonnx.cli.model_banner import show_model
 from ctonnx.cli.options import (
@@ -136,6 +137,10 @@ def node(
       ctonnx node audit --verify
     """
     if ctx.invoked_subcommand is not None:
+        given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        if given:  # they would have no effect
+            option = f"--{given[0].replace('_', '-')}"
+            raise click.UsageError(f"expected {option} after '{ctx.invoked_subcommand}', found it before")
         return
     _require_packages(with_page=http is not None)
     from ctonnx.prediction.predictor import Predictor
