@@ -50,7 +50,7 @@ class NodeProcess:
 
     @property
     def text(self) -> str:
-        """What it printed since the first start."""
+        """Text that it printed since the first start."""
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
     def end(self, number: int = signal.SIGTERM) -> int:
@@ -61,7 +61,7 @@ class NodeProcess:
         return self.process.wait(timeout=60)
 
     def ask(self, *words: str) -> str:
-        """Returns what another command about its folder prints."""
+        """Returns the text that another command prints about its folder."""
         command = [sys.executable, "-m", "ctonnx", "node", *words, "--folder", str(self.folder)]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 

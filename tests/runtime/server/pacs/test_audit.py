@@ -1,6 +1,8 @@
 """The audit log: what was changed, removed or added shows; a kill or a power failure does not."""
 
 import json
+import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,31 @@ def test_lines_that_are_lost_at_a_restart_are_recorded(folder: Path) -> None:
 
 def test_only_the_owner_can_read_it(folder: Path) -> None:
     assert [(folder / name).stat().st_mode & 0o777 for name in ("audit.jsonl", "audit.head")] == [0o600, 0o600]
+
+
+@pytest.mark.parametrize("written", [None, 7])
+def test_a_full_disk_leaves_the_chain_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int | None
+) -> None:
+    write = os.write
+
+    def fail(handle: int, line: bytes) -> int:
+        if written is None:
+            raise OSError(28, "No space left on device")
+        return write(handle, line[:written])
+
+    with closing(AuditLog(tmp_path, KEY)) as log:
+        log.append("first")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", fail)
+            with pytest.raises(OSError, match="No space left on device"):
+                log.append("lost")
+        log.append("second")
+    assert verify_audit(tmp_path, KEY) == (2, None)
+
+
+def test_a_closed_log_takes_no_line(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, KEY)
+    log.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        log.append("late")

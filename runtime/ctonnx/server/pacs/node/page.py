@@ -88,6 +88,7 @@ def serving(node: Node, host: str, port: int) -> Iterator[int]:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen()  # from here on, a request is answered
     except OSError as error:
         listener.close()
         raise CtonnxError(

@@ -229,14 +229,17 @@ class _IncomingFile:
             self._handle, self.error = -1, error
 
     def write(self, data: bytes) -> int:
-        rest = memoryview(data)
-        try:
-            while rest and self.error is None:
-                rest = rest[os.write(self._handle, rest) :]
-        except OSError as error:
-            self.error = error
-            os.ftruncate(self._handle, 0)  # the space is needed for the answer's own files
+        if self.error is None:
+            try:
+                self._append(memoryview(data))
+            except OSError as error:
+                self.error = error
+                os.ftruncate(self._handle, 0)  # the space is needed for the answer's own files
         return len(data)
+
+    def _append(self, rest: memoryview) -> None:
+        while rest:
+            rest = rest[os.write(self._handle, rest) :]
 
     def flush(self) -> None:
         """Does nothing: there is no buffer."""

@@ -89,6 +89,7 @@ class DicomDestination:
             entity.add_requested_context(sop_class, syntax)
         association = entity.associate(self.peer.host, self.peer.port, ae_title=self.peer.ae_title)
         if not association.is_established:
+            _close_socket(association)
             reason = "it rejected the association" if association.is_rejected else _UNREACHED
             yield from (Outcome(reason) for _ in files)
             return
@@ -170,6 +171,13 @@ class WebDestination:
                 yield Outcome(f"it sent an answer that cannot be read ({type(error).__name__})", is_rejection=True)
             else:
                 yield _outcome_of(answer)
+
+
+def _close_socket(association: Any) -> None:
+    """Closes the socket that pynetdicom leaves open if no association comes about."""
+    opened = getattr(association.dul.socket, "socket", None)
+    if opened is not None:
+        opened.close()
 
 
 def _outcome_of(answer: Any) -> Outcome:

@@ -56,8 +56,8 @@ def damage(image: Any, number: int) -> None:
 
 def test_no_value_of_a_patient_is_in_anything_that_the_node_writes(tmp_path: Path, model: Path) -> None:
     groups = marked(tmp_path / "scans")
-    refused = "GONE@127.0.0.1:9"
-    with running_node(tmp_path / "node", model, "--send-to", refused, "--http", "127.0.0.1:0") as node:
+    silent = "GONE@127.0.0.1:9"
+    with running_node(tmp_path / "node", model, "--send-to", silent, "--http", "127.0.0.1:0") as node:
         statuses = [status for files in groups for status in send_files(node.port, files)]
         assert len(statuses) == 200
         assert sorted(set(statuses)) == [0, 0xC000]

@@ -1,14 +1,15 @@
 """The DICOM server, with pynetdicom's own client and dcmtk's."""
 
 import json
+import os
 import select
 import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,17 +20,35 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ComprehensiveSRStorage, CTImageStorage, ExplicitVRLittleEndian, JPEGBaseline8Bit
 from pynetdicom import AE
 from tests.runtime.server.pacs.builders import ct_image, new_uid, write_series
+from tests.runtime.server.pacs.node_process import close_socket, eventually
 
 from ctonnx.errors import CtonnxError
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
-from ctonnx.server.pacs.audit import AuditLog, audit_lines
-from ctonnx.server.pacs.node.receiver import Receiver
+from ctonnx.server.pacs.audit import AuditLog, audit_lines, verify_audit
+from ctonnx.server.pacs.node.receiver import Receiver, _IncomingFile
 from ctonnx.server.pacs.node.settings import ReceiverSettings
 from ctonnx.server.pacs.node.spool import Instance, Spool
+
+# pynetdicom leaves sockets open that could not be connected.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 STORESCU = [str(shutil.which("storescu"))]
 
 needs_dcmtk = pytest.mark.skipif(shutil.which("storescu") is None, reason="the Debian package dcmtk is not installed")
+
+
+def _can_mount() -> bool:
+    """Returns whether this process may mount a file system."""
+    with tempfile.TemporaryDirectory() as folder:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True)  # noqa: S607
+        if mounted.returncode == 0:
+            subprocess.run(["umount", folder], check=True)  # noqa: S607
+        return mounted.returncode == 0
+
+
+needs_tmpfs = pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0 or not _can_mount(), reason="this user may not mount a file system"
+)
 
 
 class Running(NamedTuple):
@@ -60,7 +79,10 @@ def connect(running: Running, *contexts: Any, title: str = "SENDER", called: str
     entity = AE(ae_title=title)
     for sop_class, syntax in contexts or [(CTImageStorage, ExplicitVRLittleEndian), ("1.2.840.10008.1.1", None)]:
         entity.add_requested_context(sop_class, syntax)
-    return entity.associate("127.0.0.1", running.receiver.port, ae_title=called)
+    association = entity.associate("127.0.0.1", running.receiver.port, ae_title=called)
+    if not association.is_established:
+        close_socket(association)
+    return association
 
 
 def send(running: Running, *images: Dataset) -> list[int]:
@@ -222,14 +244,6 @@ def test_fifty_associations_at_once(tmp_path: Path) -> None:
         assert len(running.came) == 50
 
 
-def eventually(is_so: Callable[[], bool], seconds: float = 20) -> bool:
-    """Returns whether something becomes so within some seconds."""
-    deadline = time.monotonic() + seconds
-    while not (found := is_so()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return found
-
-
 def test_more_associations_than_allowed_are_rejected(tmp_path: Path) -> None:
     with receiving(tmp_path, most_associations=2) as running:
         first, second = connect(running), connect(running)
@@ -285,3 +299,67 @@ def made_certificate(folder: Path) -> Path:
     options = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
     subprocess.run([str(shutil.which("openssl")), *options, *made], check=True, capture_output=True)
     return folder / "certificate.pem"
+
+
+@pytest.mark.parametrize("full", ["open", "write"])
+def test_a_disk_that_is_full_in_the_middle_of_an_instance_answers_out_of_resources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    image = ct_image(new_uid(), new_uid(), size=512)
+    with receiving(tmp_path) as running:
+        with monkeypatch.context() as patch:
+            if full == "open":
+                patch.setattr("ctonnx.server.pacs.node.receiver.tempfile.mkstemp", fail)
+            else:
+                patch.setattr(_IncomingFile, "_append", fail)
+            assert send(running, image, image) == [0xA700, 0xA700]
+            assert list(running.spool.incoming.iterdir()) == []
+        assert send(running, image) == [0]
+
+
+def test_an_instance_without_a_line_in_the_audit_log_is_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AuditLog, "append", fail)
+    with receiving(tmp_path) as running:
+        assert send(running, ct_image(new_uid(), new_uid())) == [0xA700]
+
+
+def test_other_servers_of_the_process_are_as_before(tmp_path: Path) -> None:
+    from pynetdicom import _config, dimse_messages
+
+    before = dimse_messages.NamedTemporaryFile, _config.STORE_RECV_CHUNKED_DATASET  # type: ignore[attr-defined]
+    with receiving(tmp_path):
+        pass
+    assert before == (
+        dimse_messages.NamedTemporaryFile,  # type: ignore[attr-defined]
+        _config.STORE_RECV_CHUNKED_DATASET,
+    )
+
+
+@needs_tmpfs
+def test_a_really_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctonnx.server.pacs.node.spool._RESERVE", 0)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=True)  # noqa: S607
+    try:
+        with receiving(disk / "node") as running:
+            study, series = new_uid(), new_uid()
+            images = [ct_image(study, series, number, size=512) for number in range(1, 7)]
+            statuses = send(running, *images)
+            assert statuses[:2] == [0, 0]
+            assert statuses[-1] == 0xA700
+            assert len(running.came) == statuses.count(0)
+            assert list(running.spool.incoming.iterdir()) == []
+            running.spool.remove(running.came[0].series)
+            assert send(running, images[-1]) == [0]
+        assert verify_audit(disk / "node", bytes(32)).fault is None
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)  # noqa: S607

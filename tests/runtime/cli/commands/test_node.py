@@ -1,0 +1,119 @@
+"""`ctonnx node`: wrong use is rejected at once, and status, retry and audit show and change a node's folder."""
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+pytest.importorskip("pynetdicom", reason="pynetdicom (the extra pacs) is not installed")
+pytest.importorskip("highdicom", reason="highdicom (the extra pacs) is not installed")
+
+from ctonnx.cli.commands import node as command  # after the extra
+from ctonnx.cli.main import main
+from ctonnx.server.pacs.audit import AuditLog
+from ctonnx.server.pacs.node.node import open_site_key
+from ctonnx.server.pacs.node.outbox import Outbox
+
+
+def node(*words: object) -> Result:
+    return CliRunner().invoke(main, ["node", *map(str, words)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that a node left, with a dead result and three lines of the audit log."""
+    key = open_site_key(tmp_path)
+    with closing(AuditLog(tmp_path, key)) as log:
+        for state in ("started", "running", "stopped"):
+            log.append("node", state=state)
+    with closing(Outbox(tmp_path)) as outbox:
+        outbox.finish("a", "c", 2, decision="positive", results=[("1.2", "sr")], destinations=["A@h:1"])
+        outbox.mark_failed(outbox.due(1)[0], "it answered with status C000", wait=None)
+    return tmp_path
+
+
+def test_help_has_examples_and_the_subcommands() -> None:
+    text = node("--help").stdout
+    assert "ctonnx node --send-to ORTHANC@127.0.0.1:4242" in text
+    for word in ("status", "retry", "audit"):
+        assert "Example:\n    ctonnx node " in node(word, "--help").stdout
+        assert f"  {word} " in text
+
+
+TO = ("--send-to", "A@h:1")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "expected --send-to or --stow, where results are sent, or --results none, found neither"),
+        (("--send-to", "PACS"), "expected AE@HOST:PORT, such as PACS@10.1.0.7:104, found 'PACS' for --send-to"),
+        (("--send-to", "PACS@h:99999"), "such as PACS@10.1.0.7:104, found 'PACS@h:99999' for --send-to"),
+        (("--stow", "pacs:8042"), "expected a URL such as http://pacs:8042/dicom-web for --stow, found 'pacs:8042'"),
+        ((*TO, "--stow-token", __file__), "expected --stow with --stow-token, found none"),
+        ((*TO, "--ae-title", "x" * 17), "expected an AE title of 1 to 16 characters, found 'xxxxxxxxxxxxxxxxx'"),
+        ((*TO, "--allow-ae", ""), "expected an AE title of 1 to 16 characters, found ''"),
+        ((*TO, "--allow-address", "ten"), "expected an address or a network such as 10.1.0.0/16, found 'ten'"),
+        ((*TO, "--tls-cert", __file__), "expected a certificate and its key together for TLS"),
+        ((*TO, "--http", "8080x"), "expected HOST:PORT, such as 127.0.0.1:8080, for --http, found '8080x'"),
+        ((*TO, "--settle", "0"), "Invalid value for '--settle'"),
+        ((*TO, "--max-spool", "nan"), "Invalid value for '--max-spool'"),
+        ((*TO, "--keep", "-1"), "Invalid value for '--keep'"),
+        ((*TO, "--results", "seg"), "Invalid value for '--results'"),
+        (("--folder", "x", "status"), "expected --folder after 'status', found it before"),
+    ],
+)
+def test_wrong_use_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = node(*words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert sentence in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status_retry_and_audit(folder: Path) -> None:
+    shown = node("status", "--folder", folder).stdout
+    assert "results:  0 sent, 0 queued, 1 dead" in shown
+    assert "dead    sr 1.2 to A@h:1: 1 attempts; it answered with status C000" in shown
+    assert json.loads(node("status", "--json", "--folder", folder).stdout)["results"]["dead"] == 1
+    assert node("retry", "--folder", folder).stdout == "1 result queued again\n"
+    assert "results:  0 sent, 1 queued, 0 dead" in node("status", "--folder", folder).stdout
+    assert node("retry", "--folder", folder).stdout == "0 results queued again\n"
+    lines = node("audit", "--folder", folder).stdout.splitlines()
+    assert [json.loads(line)["state"] for line in lines] == ["started", "running", "stopped"]
+    assert node("audit", "--verify", "--folder", folder).stdout == "3 lines, none was changed or removed\n"
+
+
+def test_removed_line_of_the_audit_log_is_exit_code_1(folder: Path) -> None:
+    log = folder / "audit.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[1:]))
+    result = node("audit", "--verify", "--folder", folder)
+    assert result.exit_code == 1
+    assert "is not complete: expected line 1, found line 2" in result.stderr
+
+
+@pytest.mark.parametrize("word", ["status", "retry", "audit"])
+def test_folder_of_no_node_is_an_error(tmp_path: Path, word: str) -> None:
+    words = [word, "--verify"] if word == "audit" else [word]
+    result = node(*words, "--folder", tmp_path / "none")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Error: expected ")
+    assert not (tmp_path / "none").exists()
+
+
+def test_damaged_queue_is_one_sentence(folder: Path) -> None:
+    (folder / "queue.sqlite").write_bytes(b"no database" * 999)
+    result = node("status", "--folder", folder)
+    assert result.exit_code == 2
+    assert "expected a queue of results in" in result.stderr
+
+
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    result = node(*TO)
+    assert result.exit_code == 2
+    assert 'expected pynetdicom for ctonnx node, found none; pip install "ctonnx[pacs]"' in result.stderr
