@@ -21,6 +21,7 @@ from ctonnx.server.pacs.node.sender import Outcome
 from ctonnx.server.pacs.node.settings import NodeSettings, ReceiverSettings
 from ctonnx.server.pacs.node.spool import Spool
 from ctonnx.server.pacs.results.document import ResultModel
+from ctonnx.server.pacs.results.folder import write_object
 
 
 class Place:
@@ -155,7 +156,7 @@ def test_result_whose_file_is_missing_is_dead(run: Run, tmp_path: Path) -> None:
 def test_full_disk_is_tried_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ctonnx.server.pacs.node import worker
 
-    real, full = worker.write_object, threading.Event()
+    real, full = write_object, threading.Event()
     full.set()
 
     def write(*arguments: Any) -> None:

@@ -178,9 +178,13 @@ def test_answer_that_is_broken_is_a_rejection(tmp_path: Path) -> None:
 def test_service_that_is_not_there_is_tried_once_for_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import requests
 
-    tried = []
-    post = requests.Session.post
-    monkeypatch.setattr(requests.Session, "post", lambda *words, **options: tried.append(1) or post(*words, **options))
+    tried, post = list[str](), requests.Session.post
+
+    def count(self: requests.Session, url: str, **options: Any) -> requests.Response:
+        tried.append(url)
+        return post(self, url, **options)
+
+    monkeypatch.setattr(requests.Session, "post", count)
     destination = WebDestination(f"http://127.0.0.1:{free_port()}/dicom-web", dict)
     assert list(destination.send(write_series(tmp_path, 3))) == [Outcome("it cannot be reached")] * 3
     assert len(tried) == 1
