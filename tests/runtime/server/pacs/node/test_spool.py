@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pydicom.uid import ImplicitVRLittleEndian
 from tests.runtime.server.pacs.builders import write_series
 
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
@@ -127,6 +128,6 @@ def test_an_unusual_header_is_read_too(spool: Spool, tmp_path: Path) -> None:
     (file,) = write_series(tmp_path / "a", 1)
     plain = put(spool, file)
     image = dcmread(file)
-    image.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2")  # Implicit VR
+    image.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     image.save_as(file, implicit_vr=True, little_endian=True)
     assert put(spool, file)[:3] == plain[:3]
