@@ -63,7 +63,7 @@ class Orthanc:
             ),
             encoding="utf-8",
         )
-        self._log = (folder / "orthanc.log").open("ab")
+        self._log = folder / "orthanc.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,9 +78,8 @@ class Orthanc:
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
-        self.process = subprocess.Popen(
-            [str(shutil.which("Orthanc")), str(self._file)], stdout=self._log, stderr=self._log
-        )
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen([str(shutil.which("Orthanc")), str(self._file)], stdout=log, stderr=log)
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
@@ -102,6 +101,12 @@ class Orthanc:
     def get(self, path: str) -> Any:
         """Returns the answer to a GET, decoded from JSON."""
         with urllib.request.urlopen(self.url + path, timeout=30) as answer:  # noqa: S310 - a loopback address
+            return json.loads(answer.read())
+
+    def post(self, path: str, content: bytes) -> Any:
+        """Returns the answer to a POST, decoded from JSON."""
+        request = urllib.request.Request(self.url + path, content)  # noqa: S310 - a loopback address
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return json.loads(answer.read())
 
     def file(self, instance: str) -> bytes:
