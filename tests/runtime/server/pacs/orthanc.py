@@ -38,7 +38,12 @@ class Orthanc:
     """A running Orthanc."""
 
     def __init__(
-        self, folder: Path, *, dicom_port: int | None = None, modalities: dict[str, list[Any]] | None = None
+        self,
+        folder: Path,
+        *,
+        dicom_port: int | None = None,
+        modalities: dict[str, list[Any]] | None = None,
+        settings: dict[str, Any] | None = None,
     ) -> None:
         self.dicom_port, self._port = dicom_port or free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._port}"
@@ -59,6 +64,7 @@ class Orthanc:
                     "Plugins": [str(_PLUGIN)],
                     "DicomWeb": {"Enable": True},
                     "StableAge": 2,
+                    **(settings or {}),
                 }
             ),
             encoding="utf-8",
