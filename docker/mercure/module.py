@@ -12,7 +12,7 @@ The second gets the results, named in the same way, and result.json: the decisio
 `__mercure_notification`, which asks mercure for a notification if a series is positive, to be referred, or failed.
 Nothing of a patient is in result.json or in the log. The model's file is that of CTONNX_MODEL.
 
-Exit codes: 0 every series has its results, or is not a CT series; 1 a series has none; 2 wrong settings or no CT series.
+Exit codes: 0 every series has its results, or is not a CT series; 1 a series has none; 2 wrong settings, no CT series.
 """
 
 import json
