@@ -98,6 +98,7 @@ CHECKS = (
     Check(extras="cpu,dicom", promise=promises.dicom, build=_CPU),
     Check(extras="pacs"),
     Check(extras="cpu,pacs", promise=promises.dicom_results, build=_CPU),
+    Check(extras="cpu,pacs,serve", promise=promises.node, build=_CPU),
     Check(extras="tiff"),
     Check(extras="cpu,tiff", promise=promises.tiff, build=_CPU),
     Check(extras="serve"),

@@ -27,6 +27,7 @@ __all__ = [
     "evaluate_file",
     "export",
     "journey",
+    "node",
     "offline",
     "openvino",
     "other_commands_name_their_extras",
@@ -188,6 +189,26 @@ def serve(environment: Environment, *, reads_dicom: bool) -> None:
         expect(server.wait(timeout=60), 0)
     except (OSError, URLError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
         raise CheckError(f"ctonnx serve does not respond: {error}") from error
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def node(environment: Environment) -> None:
+    """Starts the DICOM node with its page, requests the page's health, and stops it."""
+    server = environment.start("node", "--port", "0", "--results", "none", "--http", "127.0.0.1:0")
+    try:
+        lines = iter(server.stderr.readline, "") if server.stderr else iter(())
+        address = next((line.split()[1] for line in lines if line.startswith("page: ")), None)
+        if address is None:
+            raise CheckError(f"ctonnx node ended with exit code {server.wait()} before it was ready")
+        with urllib.request.urlopen(f"{address}/healthz", timeout=30) as response:  # noqa: S310
+            expect(response.status, 200)
+        expect("0 predicted, 0 failed" in environment.ctonnx("node", "status").stdout, True)
+        server.send_signal(signal.SIGTERM)
+        expect(server.wait(timeout=60), 143)
+    except (OSError, URLError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
+        raise CheckError(f"ctonnx node does not respond: {error}") from error
     finally:
         server.kill()
         server.communicate()

@@ -42,7 +42,7 @@ ROOMS = {
     "ctonnx.prediction.output": (
         "provenance row_order row_formats group_rows heatmap_image heatmap_folder series_picture batch group_batch"
     ),
-    "ctonnx.server.pacs": "results audit node",
+    "ctonnx.server.pacs": "results retrieval audit node",
     "ctonnx.server.pacs.node": "settings spool outbox receiver sender worker node status page",
     "ctonnx.server.pacs.results": "uids codes source document report key_objects picture secondary_capture folder",
     "ctonnx.server.pacs.results.report": "terms content_items image_groups structured_report",

@@ -14,7 +14,7 @@ from ctonnx.system.text import counted, escape_control
 if TYPE_CHECKING:
     from ctonnx.artifacts.spec import ModelSpec
     from ctonnx.prediction.output.batch import OutputSettings
-    from ctonnx.prediction.output.group_batch import GroupBatchResult
+    from ctonnx.prediction.output.group_batch import FileSource, GroupBatchResult
     from ctonnx.prediction.predictor import Predictor
     from ctonnx.prediction.series.grouping import GroupBy
     from ctonnx.prediction.series.reduction import GroupRule
@@ -40,10 +40,12 @@ def predict_by(
     series_filter: str | None,
     dicom: DicomOutput | None,
     progress: _Progress,
+    source: "FileSource | None" = None,
 ) -> bool:
     """Predicts files by groups, prints the rows and the notes, and returns whether all that was asked for succeeded.
 
-    With `dicom`, the groups are series, whose objects are written.
+    With `dicom`, the groups are series, whose objects are written. With `source`, which provides the files, these are
+    not on the disk.
 
     Raises:
         click.UsageError: If the model has no operating point.
@@ -66,7 +68,7 @@ def predict_by(
         check_no_pictures(settings.heatmaps, by)
     with opened_folder(dicom, predictor, rule, settings.log) as objects:
         files = unique(files)
-        read = slice_reader(Pseudonyms(), needs_dicom=by != "folder")
+        read = slice_reader(Pseudonyms(), needs_dicom=by != "folder") if source is None else source.read
         with progress(len(files), shown=by != "folder", label="reading headers", unit="files") as step:
 
             def reading(file: str) -> "SliceRecord":
@@ -88,6 +90,7 @@ def predict_by(
             read=read,
             progress=progress(grouping.files, shown=bool(settings.output or settings.sort) or not sys.stdout.isatty()),
             watch=objects,
+            source=source,
         )
     show_undrawn(result.undrawn)
     _summarize(len(files), by, result, rule, predictor.spec)

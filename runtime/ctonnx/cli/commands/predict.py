@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ctonnx.prediction.output.batch import BatchResult
     from ctonnx.prediction.series.grouping import GroupBy
     from ctonnx.server.pacs.results.document import ObjectKind
+    from ctonnx.server.pacs.retrieval import StudyAddress
 
 __all__ = ["predict"]
 
@@ -46,7 +47,7 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
 
 
 @click.command(context_settings={"show_default": True})
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", nargs=-1)
 @model_option
 @click.option(
     "--format",
@@ -90,6 +91,20 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
 )
 @results_option
 @codes_option
+@click.option(
+    "--dicomweb",
+    metavar="URL",
+    help="Retrieve the CT images of --study from a DICOMweb server, such as http://pacs:8042/dicom-web, instead of "
+    "PATH; implies --by series. None is kept. Needs the extra pacs.",
+)
+@click.option("--study", metavar="UID", help="Study Instance UID, with --dicomweb.")
+@click.option("--series", metavar="UID", help="Series Instance UID, with --dicomweb; default: all CT series.")
+@click.option(
+    "--token",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="File with the bearer token of --dicomweb.",
+)
 @click.option("--suspicious-only", is_flag=True, help="Show only images that are positive or referred, and failures.")
 @click.option(
     "--sort",
@@ -120,6 +135,10 @@ def predict(
     dicom_out: Path | None,
     results: "tuple[ObjectKind, ...] | None",
     codes: Path | None,
+    dicomweb: str | None,
+    study: str | None,
+    series: str | None,
+    token: Path | None,
     suspicious_only: bool,
     sort: str | None,
     top_k: int,
@@ -139,7 +158,8 @@ def predict(
     one row per group of slices, with a pseudonym that is new in each run instead of the identifier of the patient,
     study or series, and --heatmaps draws one picture per group: the score along the body with the strongest slices.
     --dicom-out writes a structured report and a Secondary Capture of each series, with the patient and the study of
-    its files; the exit code is 1 if those of a series cannot be made.
+    its files; the exit code is 1 if those of a series cannot be made. --dicomweb retrieves a study from a PACS, image
+    by image; none stays on the disk.
 
     \b
     Examples:
@@ -148,6 +168,7 @@ def predict(
       ctonnx predict --suspicious-only --sort score --heatmaps maps scans/
       ctonnx predict --by patient --series-filter lung --output patients.csv export/
       ctonnx predict --dicom-out results --codes codes.csv series/
+      ctonnx predict --dicomweb http://pacs:8042/dicom-web --study 1.2.3 --dicom-out results
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output predictions.jsonl
     """
     from ctonnx.prediction.inputs import find_images, without_outputs
@@ -158,14 +179,22 @@ def predict(
     log = partial(click.echo, err=True)
     row_format = _row_format(output_format, output)
     dicom = _dicom_output(dicom_out, results, codes, by)
-    if dicom is not None:
+    address = _study_address(dicomweb, study, series, token, paths=paths, by=by, null=null)
+    if dicom is not None or (address is not None and by is None):
         by = "series"
     if series_filter is not None and by in (None, "folder"):
         raise click.UsageError("expected --series-filter with --by series, study or patient; for folders, name them")
     _check_folder("--heatmaps", heatmaps, paths)
     _check_folder("--dicom-out", dicom_out, paths)
-    found = names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths, log)
-    files = without_outputs(found, output=output, heatmaps=heatmaps)
+    source = None
+    if address is None:
+        found = names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths, log)
+        files = without_outputs(found, output=output, heatmaps=heatmaps)
+    else:
+        from ctonnx.server.pacs.retrieval import retrieved_study
+
+        source = click.get_current_context().with_resource(retrieved_study(address, log))
+        files = list(source.files)
     newest = model is None
     workers = workers_for(len(files), threads=threads)
     spinning = True
@@ -203,7 +232,16 @@ def predict(
         log=log,
     )
     if by is not None:
-        done = predict_by(predictor, files, by, settings, series_filter=series_filter, dicom=dicom, progress=_progress)
+        done = predict_by(
+            predictor,
+            files,
+            by,
+            settings,
+            series_filter=series_filter,
+            dicom=dicom,
+            progress=_progress,
+            source=source,
+        )
         if not done:
             click.get_current_context().exit(1)
         return
@@ -242,6 +280,40 @@ def _dicom_output(
         raise click.UsageError(f"expected --dicom-out with --by series or without --by, found --by {by}")
     require_pacs()
     return DicomOutput(folder, ("sr", "sc") if kinds is None else kinds, codes)
+
+
+def _study_address(
+    url: str | None,
+    study: str | None,
+    series: str | None,
+    token: Path | None,
+    *,
+    paths: Sequence[str],
+    by: "GroupBy | None",
+    null: bool,
+) -> "StudyAddress | None":
+    if url is None:
+        for option, value in (("--study", study), ("--series", series), ("--token", token)):
+            if value is not None:
+                raise click.UsageError(f"expected {option} with --dicomweb, found none")
+        if not paths:
+            raise click.UsageError("Missing argument 'PATH...'.")
+        return None
+    if paths or null:
+        raise click.UsageError("expected either --dicomweb or PATH, found both")
+    if study is None:
+        raise click.UsageError("expected --study with --dicomweb, found none; it is the Study Instance UID")
+    if by in ("patient", "folder"):
+        raise click.UsageError(f"expected --dicomweb with --by series or study, found --by {by}")
+    require_pacs()
+    from ctonnx.server.pacs.retrieval import StudyAddress
+
+    try:
+        secret = None if token is None else token.read_text(encoding="utf-8").strip()
+        return StudyAddress(url=url, study=study, series=series, token=secret)
+    except ValueError as error:
+        reason = f"expected a text in '{token}'" if isinstance(error, UnicodeError) else str(error)
+        raise click.UsageError(f"{reason}, for --dicomweb") from None
 
 
 def _check_folder(option: str, folder: Path | None, paths: Sequence[str]) -> None:

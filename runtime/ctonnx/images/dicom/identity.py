@@ -24,7 +24,7 @@ from ctonnx.images.dicom.redaction import redacting
 from ctonnx.images.formats import is_dicom
 from ctonnx.images.source import open_source
 
-__all__ = ["Identity", "Plane", "read_identity"]
+__all__ = ["IDENTITY_ELEMENTS", "MODALITIES", "Identity", "Plane", "identity_of", "read_identity"]
 
 Plane: TypeAlias = Literal["axial", "coronal", "sagittal", "oblique"]
 
@@ -38,9 +38,10 @@ _PLAIN = (
     *("ConvolutionKernel", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber"),
     *("ImagePositionPatient", "NumberOfFrames", *_OF_FRAMES),
 )
-_READ = ("SpecificCharacterSet", *_PLAIN, _SHARED)
+IDENTITY_ELEMENTS = ("SpecificCharacterSet", *_PLAIN, _SHARED)
+"""Keywords of the elements that an identity is read from."""
 # Only these leave the module: a damaged file can have any text as its modality.
-_MODALITIES = frozenset(
+MODALITIES = frozenset(
     [
         "CR",
         "CT",
@@ -61,6 +62,7 @@ _MODALITIES = frozenset(
         "XA",
     ]
 )
+"""Modalities that may be shown."""
 _PLANES: tuple[Plane, ...] = ("sagittal", "coronal", "axial")  # by the axis of the normal: x, y or z
 _ALONG = 0.8  # of the normal along an axis; a gantry tilt is up to 30 degrees, whose cosine is 0.87
 _AGE = re.compile(r"\s*(\d{1,3})\s*([DWMY])")
@@ -131,11 +133,29 @@ def read_identity(file: Path, pseudonym: Callable[[str, str], str]) -> Identity 
         if plain is not None and all(plain.get(keyword, "") != "" for keyword in _OF_FRAMES):
             return _identity(plain, pseudonym)
         try:
-            header = redacting(name, lambda: read_data_set(opened, size, name, only=_READ).header, lambda: "")
+            header = redacting(
+                name, lambda: read_data_set(opened, size, name, only=IDENTITY_ELEMENTS).header, lambda: ""
+            )
             return redacting(name, lambda: _identity(header, pseudonym), lambda: "")
         except ImageError:
             return Identity()
     return None
+
+
+def identity_of(read: Callable[[], Any], pseudonym: Callable[[str, str], str]) -> Identity:
+    """Returns the identity in a header that is not a file's, such as the metadata of a DICOMweb server.
+
+    Args:
+        read: Returns the header, a `pydicom.Dataset` with the elements of `IDENTITY_ELEMENTS`; it may raise anything.
+        pseudonym: Returns the pseudonym for a kind and an identifier, as in `read_identity`.
+
+    Returns:
+        The identity; its fields are empty as far as the header is damaged.
+    """
+    try:
+        return redacting("", lambda: _identity(read(), pseudonym), lambda: "")
+    except ImageError:
+        return Identity()
 
 
 def _identity(header: Any, pseudonym: Callable[[str, str], str]) -> Identity:
@@ -159,7 +179,7 @@ def _identity(header: Any, pseudonym: Callable[[str, str], str]) -> Identity:
         manufacturer=text_of(header, "Manufacturer"),
         sex=sex if sex in ("M", "F", "O") else "",
         age=_age(header),
-        modality=modality if modality in _MODALITIES or not modality else "other",
+        modality=modality if modality in MODALITIES or not modality else "other",
         frames=max(1, _read(lambda: int(header.get("NumberOfFrames") or 1)) or 1),
         spacing=(spacing[0], spacing[1]) if spacing else None,
         image=pseudonym("image", _identifier(header, "SOPInstanceUID")),

@@ -5,7 +5,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,13 +29,13 @@ from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction, Record
 from ctonnx.prediction.series.grouping import Group, GroupBy, Grouping
 from ctonnx.prediction.series.reduction import GroupFailure, GroupRecord, GroupRule
-from ctonnx.prediction.series.slices import SliceReader
+from ctonnx.prediction.series.slices import SliceReader, SliceRecord
 from ctonnx.prediction.series.stream import predict_groups
 from ctonnx.system.files import atomic_file, made_folders
 from ctonnx.system.temporary_files import remove_leftovers
 from ctonnx.system.text import counted
 
-__all__ = ["GroupBatchResult", "GroupWatch", "check_no_pictures", "decode_slice", "predict_group_files"]
+__all__ = ["FileSource", "GroupBatchResult", "GroupWatch", "check_no_pictures", "decode_slice", "predict_group_files"]
 
 _NO_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})  # no other picture can be written either
 
@@ -48,6 +48,23 @@ class GroupWatch(Protocol):
 
     def finish(self, group: Group, record: GroupRecord) -> None:
         """Is called with each group and its result, after its last record and before the first one of the next."""
+
+
+class FileSource(Protocol):
+    """Provides files only while they are needed, such as those of a study that is retrieved from a server."""
+
+    @property
+    def files(self) -> Sequence[str]:
+        """Paths of all files; a path has no file before `fetch`."""
+
+    def read(self, file: str) -> SliceRecord:
+        """Returns the facts of a file, which may not be there yet."""
+
+    def fetch(self, file: str) -> str:
+        """Provides a file, and returns its path; it is called in order, shortly before the file is decoded."""
+
+    def release(self, group: Group) -> None:
+        """Is called with each group once none of its files is needed any more."""
 
 
 @dataclass(kw_only=True)
@@ -108,11 +125,13 @@ def predict_group_files(
     read: SliceReader,
     progress: AbstractContextManager[Callable[[int], None]],
     watch: GroupWatch | None = None,
+    source: FileSource | None = None,
 ) -> GroupBatchResult:
     """Predicts groups, at least one, and writes a row and, if there is a folder for them, a picture for each.
 
-    `rule` decides about a group, `read` reads the headers of a folder's files, and `watch` sees all records. The other
-    arguments are those of `ctonnx.prediction.output.batch.predict_files`.
+    `rule` decides about a group, `read` reads the headers of a folder's files, `watch` sees all records, and `source`
+    provides the files if they are not on the disk. The other arguments are those of
+    `ctonnx.prediction.output.batch.predict_files`.
 
     Raises:
         OSError: If a row or picture cannot be written.
@@ -142,9 +161,13 @@ def predict_group_files(
             if watch is not None:
                 watch.add(record)
 
+        def predict(files: Iterator[str]) -> Iterator[Record]:
+            there = files if source is None else map(source.fetch, files)
+            return predictor.predict_many(there, batch_size=settings.batch_size)
+
         records = predict_groups(
             groups,
-            partial(predictor.predict_many, batch_size=settings.batch_size),
+            predict,
             spec=spec,
             rule=rule,
             read=read,
@@ -158,6 +181,8 @@ def predict_group_files(
             picture = None if pictures is None else pictures.draw(record, is_shown=is_shown)
             if is_shown:
                 put(record, line(record, picture))
+            if source is not None:
+                source.release(group)
     if pictures is not None:
         result.undrawn = pictures.failures
     result.seconds = time.perf_counter() - start

@@ -58,7 +58,9 @@ class Batch:
     rows: list[dict[str, Any]] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
 
-    def run(self, files: list[str], *, watch: GroupWatch | None = None, **settings: Any) -> GroupBatchResult:
+    def run(
+        self, files: list[str], *, watch: GroupWatch | None = None, source: Any = None, **settings: Any
+    ) -> GroupBatchResult:
         @contextmanager
         def progress() -> Iterator[Callable[[int], None]]:
             yield self.steps.append
@@ -74,6 +76,7 @@ class Batch:
             read=read,
             progress=progress(),
             watch=watch,
+            source=source,
         )
 
 
@@ -161,3 +164,21 @@ def test_watch_sees_the_records_of_a_group_before_its_result(
 
     Batch(predictor).run(folders, batch_size=4, watch=Watch())
     assert seen == [*folders[:3], "a", *folders[3:6], "b", folders[6], "c"]
+
+
+def test_source_provides_the_files_in_order_and_releases_each_group(
+    predictor: Predictor, folders: list[str], scores: dict[str, float]
+) -> None:
+    seen: list[str | None] = []
+
+    class Source:
+        def fetch(self, file: str) -> str:
+            seen.append(file)
+            return file
+
+        def release(self, group: Group) -> None:
+            seen.append(group.name)
+
+    Batch(predictor).run(folders, batch_size=1, source=Source(), heatmaps=Path("maps"))
+    assert [one for one in seen if one in folders] == folders
+    assert [one for one in seen if one not in folders] == ["a", "b", "c"]

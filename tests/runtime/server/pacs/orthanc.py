@@ -7,7 +7,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Orthanc:
         *,
         dicom_port: int | None = None,
         modalities: dict[str, list[Any]] | None = None,
-        settings: Mapping[str, Any] = {},
+        settings: dict[str, Any] | None = None,
     ) -> None:
         self.dicom_port, self._port = dicom_port or free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._port}"
@@ -63,9 +63,9 @@ class Orthanc:
                     "AuthenticationEnabled": False,
                     "DicomModalities": modalities or {},
                     "Plugins": [str(_PLUGIN)],
-                    **settings,
                     "DicomWeb": {"Enable": True},
                     "StableAge": 2,
+                    **(settings or {}),
                 }
             ),
             encoding="utf-8",
@@ -114,6 +114,12 @@ class Orthanc:
     def get(self, path: str) -> Any:
         """Returns the answer to a GET, decoded from JSON."""
         with urllib.request.urlopen(self.url + path, timeout=30) as answer:  # noqa: S310 - a loopback address
+            return json.loads(answer.read())
+
+    def post(self, path: str, content: bytes) -> Any:
+        """Returns the answer to a POST, decoded from JSON."""
+        request = urllib.request.Request(self.url + path, content)  # noqa: S310 - a loopback address
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return json.loads(answer.read())
 
     def file(self, instance: str) -> bytes:

@@ -1,0 +1,192 @@
+"""`ctonnx predict --dicomweb`: rows, pictures and objects of a study on a server, and what is left on the disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.runtime.cli.commands.predicting import assert_rejected, predict
+
+pytest.importorskip("pydicom", reason="pydicom is not installed")
+pytest.importorskip("dicomweb_client", reason="dicomweb-client (the extra pacs) is not installed")
+
+from tests.runtime.server.pacs import orthanc  # after the extras were looked for
+from tests.runtime.server.pacs.builders import new_uid, write_series
+from tests.runtime.server.pacs.dicomweb import FakeServer, serving
+
+from ctonnx.server.pacs.retrieval import RetrievedStudy
+
+STUDY = new_uid()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Works in an empty folder, with another one for temporary files."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def fake(tmp_path: Path, temporary: Path) -> Iterator[FakeServer]:
+    """A server with a study of three series of 15 images."""
+    with serving([file for name in "abc" for file in write_series(tmp_path / name, 15, study=STUDY)]) as server:
+        yield server
+
+
+def objects(folder: str) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+
+
+def test_rows_and_objects_are_those_of_the_files(
+    fake: FakeServer, model: Path, point_at: Any, temporary: Path, clock: str
+) -> None:
+    point_at(0.0)
+    words = ("-m", model, "--threads", "1", "--format", "jsonl", "--dicom-out")
+    there = predict("--dicomweb", fake.url, "--study", STUDY, *words, "there", "--heatmaps", "maps")
+    here = predict(*fake.files, *words, "here")
+    assert (there.exit_code, here.exit_code) == (0, 0), there.stderr
+    assert objects("there") == objects("here")
+    kept = ("by", "decision", "score", "label", "used", "carrying", "failed", "left_out")
+    rows = [[{key: json.loads(row)[key] for key in kept} for row in one.stdout.splitlines()] for one in (there, here)]
+    assert rows[0] == rows[1]
+    assert len(list(Path("maps").iterdir())) == 3
+    assert "retrieving: 45 CT images of 3 series" in there.stderr
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_disk_has_one_series_and_a_few_batches_of_the_next(
+    fake: FakeServer, model: Path, point_at: Any, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point_at(0.5)
+    counts: list[int] = []
+    fetch = RetrievedStudy.fetch
+
+    def counted(self: RetrievedStudy, file: str) -> str:
+        counts.append(sum(1 for _ in temporary.rglob("*.dcm")))
+        return fetch(self, file)
+
+    monkeypatch.setattr(RetrievedStudy, "fetch", counted)
+    result = predict("--dicomweb", fake.url, "--study", STUDY, "-m", model, "--threads", "1", "--batch-size", "1")
+    assert result.exit_code == 0, result.stderr
+    assert len(counts) == 45
+    assert 15 <= max(counts) < 30
+
+
+def test_one_series_of_the_study_is_taken(fake: FakeServer, model: Path, point_at: Any) -> None:
+    point_at(0.5)
+    result = predict("--dicomweb", fake.url, "--study", STUDY, "--by", "study", "-m", model, "--format", "jsonl")
+    (row,) = map(json.loads, result.stdout.splitlines())
+    assert (row["by"], row["used"]) == ("study", 15)
+    assert sum("/instances/" in path for path, _ in fake.requests) == 15
+
+
+def test_a_server_that_stops_ends_the_command_without_a_row(
+    fake: FakeServer, model: Path, point_at: Any, temporary: Path
+) -> None:
+    point_at(0.5)
+    fake.answers[".7"] = (500, "text/plain", b"")
+    result = predict("--dicomweb", fake.url, "--study", STUDY, "-m", model, "--output", "rows.csv")
+    assert_rejected(
+        result,
+        f"expected an image from '{fake.url}', found HTTP status 500; try again, or ask who runs the server",
+    )
+    assert not Path("rows.csv").exists()
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_nothing_on_the_disk(fake: FakeServer, model: Path, temporary: Path, number: int) -> None:
+    fake.before = lambda path: time.sleep(0.2 if "/instances/" in path else 0)  # long enough to be in the middle
+    words = ["predict", "--dicomweb", fake.url, "--study", STUDY, "-m", model, "--by", "series"]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        [sys.executable, "-c", _WITH_A_POINT, *map(str, words)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(temporary.rglob("*.dcm")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == (143 if number == signal.SIGTERM else 130), errors
+    assert list(temporary.iterdir()) == []
+
+
+_WITH_A_POINT = """
+import sys
+from dataclasses import replace
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.prediction.predictor import Predictor
+original = Predictor.__init__
+def opened(self, *arguments, **options):
+    original(self, *arguments, **options)
+    point = OperatingPoint(positive=("normal",), threshold=0.5, sensitivity=1.0, specificity=1.0)
+    self.spec = replace(self.spec, operating_point=point, prediction_sets=None, novelty=None)
+Predictor.__init__ = opened
+from ctonnx.cli.main import main
+main()
+"""
+
+
+@pytest.mark.skipif(orthanc.missing_parts() is not None, reason=str(orthanc.missing_parts()))
+def test_a_study_in_orthanc(tmp_path: Path, model: Path, point_at: Any, temporary: Path) -> None:
+    point_at(0.0)
+    files = write_series(tmp_path / "series", 5, study=STUDY)
+    with orthanc.running(tmp_path / "pacs") as pacs:
+        for file in files:
+            pacs.post("/instances", file.read_bytes())
+        result = predict("--dicomweb", pacs.dicomweb, "--study", STUDY, "-m", model, "--dicom-out", "there")
+    assert result.exit_code == 0, result.stderr
+    assert predict("series", "-m", model, "--dicom-out", "here").exit_code == 0
+    assert objects("there") == objects("here")
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--study", "1.2"], "expected --study with --dicomweb, found none"),
+        (["--series", "1.2", "scans"], "expected --series with --dicomweb, found none"),
+        (["--dicomweb", "http://pacs"], "expected --study with --dicomweb, found none; it is the Study Instance UID"),
+        (["--dicomweb", "http://pacs", "--study", "1.2", "scans"], "expected either --dicomweb or PATH, found both"),
+        (["--dicomweb", "http://pacs", "--study", "1.2", "-0"], "expected either --dicomweb or PATH, found both"),
+        (
+            ["--dicomweb", "http://pacs", "--study", "1.2", "--by", "folder"],
+            "expected --dicomweb with --by series or study, found --by folder",
+        ),
+        (
+            ["--dicomweb", "http://pacs", "--study", "Doe"],
+            "expected a study as a UID: at most 64 digits and dots, for --dicomweb",
+        ),
+        ([], "Missing argument 'PATH...'."),
+    ],
+)
+def test_options_that_do_not_go_together(words: list[str], sentence: str, temporary: Path) -> None:
+    assert_rejected(predict(*words), sentence)
+
+
+def test_a_token_is_read_from_its_file(fake: FakeServer, model: Path, point_at: Any) -> None:
+    point_at(0.5)
+    Path("token").write_text("secret\n")
+    result = predict("--dicomweb", fake.url, "--study", STUDY, "-m", model, "--token", "token")
+    assert result.exit_code == 0, result.stderr
+    assert {headers.get("Authorization") for _, headers in fake.requests} == {"Bearer secret"}
+    Path("token").write_bytes(b"\xff")
+    assert_rejected(
+        predict("--dicomweb", fake.url, "--study", STUDY, "--token", "token"),
+        "expected a text in 'token', for --dicomweb",
+    )
