@@ -52,7 +52,7 @@ ROOMS = {
     "ctonnx_train.data": "splits patients dataset sources phantom leakage layouts image_folder pixel_store",
     "ctonnx_train.data.phantom": "drift canvas anatomy scanner drawing patient dicom_series phantom_set patient_set",
     "ctonnx_train.data.layouts": (
-        "split_names class_names layout class_folders skipped_files medmnist labels_file patient_sources"
+        "split_names class_names layout class_folders skipped_files medmnist labels_file unused_labels patient_sources"
     ),
     "ctonnx_train.audit": "facts near_duplicates shortcuts training_images audit report",
     "ctonnx_train.network": "classifier thumbnail novelty state_dicts weight_files pretrained inference openmp threads",
