@@ -62,7 +62,7 @@ ROOMS = {
     "ctonnx_train.evaluation.fitting": "calibration prediction_sets novelty threshold decisions lines",
     "ctonnx_train.evaluation.patients": "slices aggregation fitting subgroups metrics report",
     "ctonnx_train.evaluation.drawing": "fonts plots",
-    "ctonnx_train.evaluation.external": "question verdict shift external report",
+    "ctonnx_train.evaluation.external": "question verdict leaks shift external report",
     "ctonnx_train.stress": "transforms changes stress_test gate report plot",
     "ctonnx_train.training": "recipe loop preparation preview resume results single_run cross_fitting train",
     "ctonnx_train.training.results": "out_of_fold novelty run_record report",

@@ -57,7 +57,7 @@ def note_on(file: Path, images: Mapping[Path, Sequence[str]], *, are_named: bool
     Args:
         file: Labels file, from `find_labels_file`.
         images: Paths of the images in each class folder.
-        are_named: Whether the user named class folders, which are classes then, whatever the file says.
+        are_named: Whether the user named class folders, which are classes then, whatever is in the file.
 
     Raises:
         DataError: The folders are not the classes: none has the name of a label, and they do not separate the labels.
