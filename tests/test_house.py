@@ -58,7 +58,7 @@ ROOMS = {
     "ctonnx_train.data": "splits patients dataset sources phantom leakage layouts image_folder pixel_store",
     "ctonnx_train.data.phantom": "drift canvas anatomy scanner drawing patient dicom_series phantom_set patient_set",
     "ctonnx_train.data.layouts": (
-        "split_names class_names layout class_folders skipped_files medmnist labels_file patient_sources"
+        "split_names class_names layout class_folders skipped_files medmnist labels_file unused_labels patient_sources"
     ),
     "ctonnx_train.audit": "facts near_duplicates shortcuts training_images audit report",
     "ctonnx_train.network": "classifier thumbnail novelty state_dicts weight_files pretrained inference openmp threads",
@@ -68,7 +68,7 @@ ROOMS = {
     "ctonnx_train.evaluation.fitting": "calibration prediction_sets novelty threshold decisions lines",
     "ctonnx_train.evaluation.patients": "slices aggregation fitting subgroups metrics report",
     "ctonnx_train.evaluation.drawing": "fonts plots",
-    "ctonnx_train.evaluation.external": "question verdict shift external report",
+    "ctonnx_train.evaluation.external": "question verdict leaks shift external report",
     "ctonnx_train.stress": "transforms changes stress_test gate report plot",
     "ctonnx_train.training": "recipe loop preparation preview resume results single_run cross_fitting train",
     "ctonnx_train.training.results": "out_of_fold novelty run_record report",

@@ -86,7 +86,7 @@ def _share_of_points(ctx: click.Context, parameter: click.Parameter, value: floa
     "--ensemble",
     is_flag=True,
     help="Export the networks of the run's folds (train --folds) as one model, whose probabilities are the mean of "
-    "the networks'. With 5 folds it takes 5 times the computation and the disk space of one network.",
+    "the networks'. With 5 folds it takes up to 5 times the computation and the disk space of one network.",
 )
 @threads_option
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Export folder; default: RUN/export.")

@@ -143,8 +143,8 @@ def export_run(
     original = load_ensemble(checkpoint) if ensemble else original_of(checkpoint)
     if original.networks > 1:
         log(
-            f"{original.networks} networks as one graph: {original.networks} times the multiplications and the weights "
-            "of one"
+            f"{original.networks} networks as one graph: up to {original.networks} times the computation and the size "
+            "of one, less if layers are frozen at the same weights"
         )
     weights = run.weights_file.stat().st_size * original.networks
     _check_free_space(output, weights, 1 + len(set(precisions) - {"fp32"}))

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any, TypeAlias
@@ -47,7 +48,7 @@ def on_the_cpu() -> Iterator[None]:
     """Trains on the CPU, where the same seed gives the same weights on every machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("torch.cuda.is_available", lambda: False)
-        patch.setattr("torch.backends.mps.is_available", lambda: False)
+        patch.setattr("torch.backends.mps.is_available", cache(lambda: False))  # as there: Dynamo reads `__wrapped__`
         yield
 
 

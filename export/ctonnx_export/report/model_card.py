@@ -124,8 +124,8 @@ def _network(networks: int) -> str:
     if networks == 1:
         return "A ResNet50 that classifies"
     return (
-        f"An ensemble of {networks} ResNet50s, with {networks} times the computation of one, whose mean probabilities "
-        "classify"
+        f"An ensemble of {networks} ResNet50s, with up to {networks} times the computation of one, whose mean "
+        "probabilities classify"
     )
 
 

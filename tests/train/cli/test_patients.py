@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.train.cli.conftest import ctonnx
+from tests.train.cli.conftest import ctonnx, failed, outcome
+from tests.train.grey_models import write_model
 
 from ctonnx.artifacts.run import Run
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
@@ -161,3 +162,22 @@ def test_a_labels_file_in_place_of_a_folder_is_reported() -> None:
     result = ctonnx("train", "labels.csv")
     assert result.exit_code == 2
     assert "found another file; name a labels file with --labels" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("train",), ("data", "audit"), ("evaluate", "model.onnx")])
+def test_an_export_whose_labels_file_is_not_named_is_an_error_that_names_it(command: tuple[str, ...]) -> None:
+    write_series("scans")
+    files = sorted(Path("scans").rglob("IM*"))
+    for file in files:
+        patient = Path("scans", f"PA{file.name[2:4]}")
+        patient.mkdir(exist_ok=True)
+        file.rename(patient / file.name)
+    rows = [f"PA{file.name[2:4]}/{file.name},{('normal', 'tumor')[number % 2]}" for number, file in enumerate(files)]
+    Path("scans/labels.csv").write_text("\n".join(["path,label", *rows]), encoding="utf-8")
+    write_model(Path("model.onnx"))
+    result = ctonnx(*command, "scans")
+    assert outcome(result) == failed(
+        "expected folders of the classes ('normal', 'tumor') of 'scans/labels.csv' in 'scans', found 'PA00' and 7 "
+        "others; if they are the classes, name them with --class-name or move the file; 'scans/labels.csv' looks like "
+        "a labels file: use it with --labels scans/labels.csv"
+    )

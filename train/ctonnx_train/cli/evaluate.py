@@ -65,8 +65,7 @@ _ONE_PERCENT = 0.01
 @click.option(
     "--drop-leaks",
     is_flag=True,
-    help="Leave out images that the model was trained on (identical pixels), and those of its training patients; with "
-    "--external, the images alone.",
+    help="Leave out images that the model was trained on (identical pixels), and those of its training patients.",
 )
 @click.option(
     "--group-regex",

@@ -15,6 +15,7 @@ from ctonnx_train.data.layouts.labels_file import read_labels_file
 from ctonnx_train.data.layouts.layout import find_layout, first_with_splits, folders_in
 from ctonnx_train.data.layouts.medmnist import read_medmnist
 from ctonnx_train.data.layouts.skipped_files import find_skipped_files
+from ctonnx_train.data.layouts.unused_labels import find_labels_file, hint_at, note_on
 from ctonnx_train.data.phantom.phantom_set import is_phantom_set
 from ctonnx_train.data.splits import SPLITS, Sample, Split
 
@@ -32,7 +33,8 @@ def read_data(
 ) -> Dataset:
     """Reads a MedMNIST file, or a folder with class folders or with `train`, `valid` and `test` folders of them.
 
-    With a labels file, the folder's names mean nothing.
+    With a labels file, the folder's names mean nothing. Without one, a file in the folder that looks like one is named
+    in a note, and in the error if the folders are not classes.
 
     Every file below the folder is an image of a class, or is counted as skipped and reported in the dataset's notes.
 
@@ -61,13 +63,31 @@ def read_data(
             f"{'another file' if root.exists() else 'nothing'}; "
             f"{'name a labels file with --labels' if root.suffix.lower() == '.csv' else 'check the path'}"
         )
-    top, class_names = root, class_names or {}
+    unused = find_labels_file(root)
+    try:
+        return _read_folders(root, class_names or {}, classes, known, pseudonyms, unused)
+    except DataError as error:
+        if unused is None:
+            raise
+        raise DataError(f"{error}; {hint_at(unused)}") from error
+
+
+def _read_folders(
+    top: Path,
+    class_names: Mapping[str, str],
+    classes: Sequence[str] | None,
+    known: Collection[str],
+    pseudonyms: Pseudonyms,
+    unused: Path | None,
+) -> Dataset:
+    """Reads a folder with class folders; `unused` is a labels file in it, the rest as in `read_data`."""
     layout = find_layout(top, named=class_names, classes=classes)
     for folders in layout.classes.values():
         reject_datasets_in_classes(folders, class_names, classes)
     root = layout.root
     images = {folder: _images(folder) for folders in layout.classes.values() for folder in folders}
     skipped = find_skipped_files(top, layout, images)
+    note = None if unused is None else note_on(unused, images, are_named=bool(class_names))
     found = {split: [folder for folder in folders if images[folder]] for split, folders in layout.classes.items()}
     names = _names(root, found, class_names, known)
     known_by = "training folder" if classes is None else "model"
@@ -97,7 +117,7 @@ def read_data(
         to_make=tuple(split for split in wanted if not splits[split]),
         passed_over=skipped.files,
         synthetic=is_phantom_set(top) or is_phantom_set(root),
-        notes=(*layout.notes, *skipped.notes),
+        notes=(*layout.notes, *skipped.notes, *([note] if note else ())),
         pseudonyms=pseudonyms,
     )
 

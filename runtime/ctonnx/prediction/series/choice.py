@@ -16,6 +16,9 @@ __all__ = ["OTHER_STUDY", "Choice", "LeftOut", "choose_series", "choose_slices",
 OTHER_STUDY = "of another study"
 """Kind of `LeftOut` of slices that are not of the study whose series was taken."""
 
+_NOT_CT, _LOCALIZER = "not a CT", "localizer"
+_WITHOUT_FINDINGS = (_NOT_CT, _LOCALIZER)
+
 
 class LeftOut(NamedTuple):
     """Slices of a group that are not predicted.
@@ -59,23 +62,23 @@ def choose_series(slices: Sequence[SliceRecord], *, series_filter: str | None = 
     Returns:
         The slices of the chosen series, in the given order: none if no series remains.
     """
-    suitable, reasons = _divide(slices)
+    suitable, unsuitable = _divide(slices)
     left: dict[tuple[str, str, str], list[SliceRecord]] = {}
     for one in suitable:
         left.setdefault(one.series_key, []).append(one)
     if series_filter is not None:
         for name, inner in list(left.items()):
             if not matches_filter(inner, series_filter):
-                reasons["not matching the filter"] += _count(left.pop(name))
-    left_out = [LeftOut(kind, count) for kind, count in sorted(reasons.items())]
+                unsuitable += [(one, "not matching the filter") for one in left.pop(name)]
     if not left:
-        return Choice([], "", tuple(left_out))
+        return Choice([], "", _counted(unsuitable))
     ranked = sorted(left.values(), key=_rank)
     taken, *others = ranked
+    left_out = list(_counted(unsuitable, study=taken[0].study))
     for inner in others:
         of = "of another series" if inner[0].study == taken[0].study else OTHER_STUDY
         left_out.append(LeftOut(of, _count(inner), _describe(inner)))
-    why = _why(taken, others, is_left=bool(reasons))
+    why = _why(taken, others, is_left=bool(unsuitable))
     return Choice(taken, f"{_describe(taken)}: {why}", tuple(left_out))
 
 
@@ -89,11 +92,11 @@ def choose_slices(slices: Sequence[SliceRecord], *, is_requested: bool = False) 
     Returns:
         The slices in the given order: none if no slice is suitable. The reason is empty if these are ordinary.
     """
-    suitable, reasons = _divide(slices)
+    suitable, unsuitable = _divide(slices)
     if is_requested and not suitable:
-        kinds = ", ".join(sorted(reasons))
+        kinds = ", ".join(sorted({reason for _, reason in unsuitable}))
         return Choice(list(slices), f"{_describe(slices)}, {kinds}: selected by the filter", ())
-    return Choice(suitable, "", tuple(LeftOut(kind, count) for kind, count in sorted(reasons.items())))
+    return Choice(suitable, "", _counted(unsuitable))
 
 
 def matches_filter(slices: Sequence[SliceRecord], text: str) -> bool:
@@ -128,23 +131,31 @@ def _rank(slices: Sequence[SliceRecord]) -> tuple[bool, int, float]:
     return all(one.plane is None for one in slices), -_count(slices), min(known, default=math.inf)
 
 
-def _divide(slices: Sequence[SliceRecord]) -> tuple[list[SliceRecord], Counter[str]]:
-    """Returns the slices that may be of a chosen series, and the numbers of others by their reason."""
-    suitable, reasons = list[SliceRecord](), Counter[str]()
-    for one in slices:
-        if reason := _unsuitable(one):
-            reasons[reason] += one.frames
-        else:
-            suitable.append(one)
-    return suitable, reasons
+def _divide(slices: Sequence[SliceRecord]) -> tuple[list[SliceRecord], list[tuple[SliceRecord, str]]]:
+    """Returns the slices that may be of a chosen series, and the others with their reasons."""
+    reasons = [(one, _unsuitable(one)) for one in slices]
+    return [one for one, reason in reasons if reason is None], [(one, reason) for one, reason in reasons if reason]
+
+
+def _counted(slices: Sequence[tuple[SliceRecord, str]], study: str | None = None) -> tuple[LeftOut, ...]:
+    """Returns the number of slices of each reason.
+
+    Of another study than that of the series that was taken, a CT that is not a localizer may show a finding: it is
+    counted as of another study, whatever its reason.
+    """
+    counts = Counter[str]()
+    for one, reason in slices:
+        may_show_more = study is not None and one.study != study and reason not in _WITHOUT_FINDINGS
+        counts[OTHER_STUDY if may_show_more else reason] += one.frames
+    return tuple(LeftOut(kind, count) for kind, count in sorted(counts.items()))
 
 
 def _unsuitable(one: SliceRecord) -> str | None:
     """Returns the reason why a slice cannot be of the chosen series, or None."""
     if one.modality not in ("", "CT"):
-        return "not a CT"
+        return _NOT_CT
     if one.is_localizer:
-        return "localizer"
+        return _LOCALIZER
     return None if one.plane in (None, "axial") else f"{one.plane}"
 
 

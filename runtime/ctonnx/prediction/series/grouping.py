@@ -102,12 +102,14 @@ def group_files(
         for file in files:
             folders.setdefault(folder_of(file), []).append(SliceRecord(file))
         return Grouping([Group(by=by, name=name, folders=(name,), files=tuple(of)) for name, of in folders.items()])
-    found: dict[tuple[str, str], list[SliceRecord]] = {}
+    # By name and, of files without one, folder. Damaged anonymization may give series of two patients one UID.
+    found: dict[tuple[str, ...], list[SliceRecord]] = {}
     for file in files:
         record = read(file)
         name: str = getattr(record, by)
-        found.setdefault((name, "" if name else folder_of(file)), []).append(record)
-    if not any(name for name, _ in found):
+        parents = (record.patient, record.study) if by == "series" and name else ()
+        found.setdefault((name, "" if name else folder_of(file), *parents), []).append(record)
+    if not any(key[0] for key in found):
         raise CtonnxError(
             f"expected DICOM files with a {_ELEMENTS[by]} for --by {by}, found none in {counted(len(files), 'file')}, "
             f"such as '{files[0]}'; use --by folder"
@@ -118,10 +120,12 @@ def group_files(
         for key, slices in list(found.items()):
             if key[0] and not matches_filter(slices, series_filter):
                 left_out.append(LeftOut("not matching the filter", sum(one.frames for one in found.pop(key))))
-    groups = [
-        _group(by, name, slices, series_filter) if name else _nameless(by, folder, slices)
-        for (name, folder), slices in found.items()
-    ]
+    seen = Counter[str]()
+    groups = []
+    for (name, folder, *_), slices in found.items():
+        seen[name] += 1
+        own = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        groups.append(_group(by, own, slices, series_filter) if name else _nameless(by, folder, slices))
     if series_filter is not None and not any(group.files for group in groups):
         raise CtonnxError(
             f"expected series whose kernel or folder matches '{series_filter}', found none; their kernels "

@@ -95,7 +95,7 @@ def slice_reader(pseudonyms: Pseudonyms, *, needs_dicom: bool) -> SliceReader:
                 "--by folder"
             ) from error
         found = read_identity(Path(file), pseudonyms.of)
-        return SliceRecord(file, is_dicom=True) if found is None else record_of(file, found)
+        return SliceRecord(file) if found is None else record_of(file, found)
 
     return read
 

@@ -99,3 +99,12 @@ def test_slices_without_a_series_are_those_of_their_study() -> None:
 def test_series_of_another_study_is_described_as_one() -> None:
     slices = chosen(series("new", 3, study="2"), series("old", 5, study="1"), series("scout", 1, study="1"))
     assert slices[2] == [("of another study", 3), ("of another series", 1)]
+
+
+def test_slices_of_another_study_that_may_show_a_finding_are_counted_as_such_whatever_their_reason() -> None:
+    mine, other = series("a", 3, kernel="B60f", study="1"), series("b", 2, kernel="B30f", study="2")
+    assert chosen(mine, other, series_filter="B60f")[2] == [("of another study", 2)]
+    assert chosen(mine, series("b", 2, plane="coronal", study="2"))[2] == [("of another study", 2)]
+    assert chosen(mine, series("b", 2, plane="coronal", study="1"))[2] == [("coronal", 2)]
+    assert chosen(mine, series("b", 2, is_localizer=True, study="2"))[2] == [("localizer", 2)]
+    assert chosen(mine, series("b", 2, modality="CR", study="2"))[2] == [("not a CT", 2)]

@@ -187,3 +187,10 @@ def test_files_without_a_series_are_one_series_of_each_study() -> None:
 def test_file_that_is_named_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert unique(["a.png", "./a.png", os.path.join(tmp_path, "a.png"), "b.png"]) == ["a.png", "b.png"]
+
+
+def test_series_of_two_patients_with_one_uid_are_two() -> None:
+    """A damaged anonymization may number the series of each patient from 1."""
+    found = {one.file: one for one in (dicom("a", "A", "a", "1"), dicom("b", "B", "b", "1"), dicom("c", "A", "a", "1"))}
+    groups = group_files(list(found), "series", found.__getitem__).groups
+    assert [(group.name, [one.file for one in group.files]) for group in groups] == [("1", ["a", "c"]), ("1-2", ["b"])]

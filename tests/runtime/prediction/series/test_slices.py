@@ -80,3 +80,12 @@ def test_pydicom_is_needed_for_series_only(tmp_path: Path, monkeypatch: pytest.M
     assert slice_reader(NAMES, needs_dicom=False)(file) == SliceRecord(file, is_dicom=True)
     with pytest.raises(CtonnxError, match=r'found none; pip install "ctonnx\[dicom\]", or use --by folder$'):
         slice_reader(NAMES, needs_dicom=True)(file)
+
+
+def test_a_file_after_the_first_dicom_file_is_dicom_only_if_it_is(tmp_path: Path) -> None:
+    from pydicom.data import get_testdata_file
+
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    read = slice_reader(Pseudonyms(bytes(32)), needs_dicom=True)
+    files = [str(get_testdata_file("CT_small.dcm")), str(tmp_path / "a.png"), str(tmp_path / "missing")]
+    assert [read(file).is_dicom for file in files] == [True, False, False]

@@ -7,5 +7,6 @@ class_folders    checks that class folders contain images of one class
 skipped_files    files that belong to no class, counted and reported
 medmnist         MedMNIST .npz files
 labels_file      reads a CSV with a row for each image
+unused_labels    finds a labels file that the user did not name
 patient_sources  finds the patients: labels file, paths or DICOM headers
 """

@@ -33,7 +33,7 @@ from ctonnx_train.data.patients import Patients, age_band
 from ctonnx_train.data.phantom.phantom_set import MARKER, is_phantom_set
 from ctonnx_train.data.splits import SPLITS, Sample, Split
 
-__all__ = ["labels_in", "read_labels_file"]
+__all__ = ["labelled_files", "labels_in", "read_labels_file"]
 
 _NEEDED = ("path", "label")
 _IDENTIFIERS = ("patient", "study", "series")
@@ -184,12 +184,13 @@ def read_labels_file(
 
 
 def labels_in(file: Path) -> set[str]:
-    """Returns the labels in a labels file.
+    """Returns the labels in a labels file; raises DataError as `labelled_files`."""
+    return set(labelled_files(file).values()) - {""}
 
-    Raises:
-        DataError: The file cannot be read, or lacks columns.
-    """
-    return {row.fields["label"] for row in _read(file)[1]} - {""}
+
+def labelled_files(file: Path) -> dict[str, str]:
+    """Returns the labels in a labels file, by absolute path; raises DataError if it cannot be read or lacks columns."""
+    return {row.file: row.fields["label"] for row in _read(file)[1]}
 
 
 def _read(file: Path) -> tuple[list[str], list[_Row]]:

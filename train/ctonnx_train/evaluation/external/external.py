@@ -24,11 +24,11 @@ from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Sample
 from ctonnx_train.evaluation.evaluated_model import (
-    EvaluatedModel,
     open_evaluated_model,
     predict_rows,
     selection_caveats,
 )
+from ctonnx_train.evaluation.external.leaks import find_leaks, reasons_against
 from ctonnx_train.evaluation.external.question import Question, choose_question, read_any_classes
 from ctonnx_train.evaluation.external.shift import describe_shift
 from ctonnx_train.evaluation.external.verdict import judge_point
@@ -73,9 +73,9 @@ def evaluate_external(
         split: Split to evaluate; `all` takes all images.
         labels: Labels file of the images in `data`, if it has one.
         class_names: Canonical names for class folders, by the folder's name.
-        group_regex: Regular expression for the groups of scans, such as patients, that are not independent: all
-            intervals allow for them.
-        drop_leaks: Whether to leave out scans that the model was trained on.
+        group_regex: Regular expression for the patients of the scans, instead of those of DICOM headers: scans of one
+            patient are not independent, and all intervals allow for that.
+        drop_leaks: Whether to leave out scans that the model was trained on, and those of its training patients.
         replicates: Number of bootstrap resamples, for the interval of the AUROC.
         seed: Random seed of the bootstrap.
         threads: Number of threads; None uses all available cores.
@@ -100,7 +100,7 @@ def evaluate_external(
                 f"expected a model with an operating point for --external, found none in '{model}'; fit one on "
                 "labelled scans with its classes: ctonnx recalibrate"
             )
-        found = read_any_classes(data, class_names, labels)
+        found = read_any_classes(data, class_names, labels, known.pseudonyms())
         for note in found.notes:
             log(note)
         question = choose_question(found, positive, negative)
@@ -132,19 +132,22 @@ def evaluate_external(
                 progress=bar.update,
             )
         once, copies = _each_once(samples, store, question, found.classes, log)
-        rows, seen = _without_leaks(samples, once, store, known, drop_leaks, log)
+        patients = find_patients(found, samples, group_regex, log)
+        leaks = find_leaks(samples, once, store.digests, known, patients, found.root, drop_leaks=drop_leaks, log=log)
+        rows = leaks.rows
         kept = [samples[row] for row in rows]
         spec = predictor.spec
         log(f"{known.kind} '{spec.name}' on {counted(len(rows), 'image')} ({split}) of {data}")
         outputs = predict_rows(predictor, store, rows)
     names = [found.classes[sample.label] for sample in kept]
     is_positive = np.isin(names, question.positive)
-    groups, patients = None, find_patients(found, kept, group_regex, log)
+    groups = None
     if patients is not None:
         numbers = group_numbers(kept, store.digests, patients.names)
         groups = [numbers[sample.path] for sample in kept]
     recalibrated_on = known.was_recalibrated_on(kept, store.digests, found.classes)
-    optimistic = _reasons_against(seen, recalibrated_on=recalibrated_on)
+    training = {"seen_in_training": leaks.seen_in_training, "patients": leaks.patients}
+    optimistic = reasons_against(training, recalibrated_on=recalibrated_on)
     bootstrap: dict[str, Any] = {"groups": groups, "replicates": replicates, "seed": seed}
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -166,7 +169,7 @@ def evaluate_external(
             "copies": copies,
             "classes": dict(sorted(Counter(names).items())),
             **{name: list(value) for name, value in asdict(question).items()},
-            "seen_in_training": seen,
+            **training,
             "recalibrated_on": recalibrated_on,
         },
         **_metrics(spec, outputs, is_positive, store.cautions(kept, spec.brightness), bootstrap, optimistic),
@@ -195,42 +198,6 @@ def _each_once(
     if not rows:
         raise DataError("expected scans without a copy on the other side, found none; correct their folders")
     return rows, {"repeated": len(repeated), "conflicting": len(conflicting)}
-
-
-def _without_leaks(
-    samples: Sequence[Sample], rows: list[int], store: PixelStore, model: EvaluatedModel, drop_leaks: bool, log: Log
-) -> tuple[list[int], dict[str, int | None]]:
-    """Returns the rows to evaluate, and how many scans the model was trained on or chosen by, and how many left out."""
-    trained_on, chosen_by = model.trained_on, model.chosen_by
-
-    def chose(rows: Sequence[int]) -> int | None:
-        return None if chosen_by is None else sum(store.digests[samples[row].path] in chosen_by for row in rows)
-
-    if trained_on is None:
-        if drop_leaks:
-            raise DataError(
-                f"expected to know which images '{model.path}' was trained on, for --drop-leaks, found no run with "
-                "their digests next to it; leave out --drop-leaks"
-            )
-        return rows, {"trained_on": None, "chosen_by": chose(rows), "dropped": 0}
-    unseen = [row for row in rows if store.digests[samples[row].path] not in trained_on]
-    count = len(rows) - len(unseen)
-    if not drop_leaks:
-        if count:
-            log(f"warning: the model was trained on {count} of the {counted(len(rows), 'image')}")
-        return rows, {"trained_on": count, "chosen_by": chose(rows), "dropped": 0}
-    if not unseen:
-        raise DataError(f"expected images that '{model.path}' was not trained on, found none")
-    return unseen, {"trained_on": 0, "chosen_by": chose(unseen), "dropped": count}
-
-
-def _reasons_against(seen: Mapping[str, int | None], *, recalibrated_on: bool) -> list[str]:
-    """Returns the reasons why these scans cannot show that the operating point holds."""
-    reasons = ["the model was recalibrated on these very scans"] if recalibrated_on else []
-    for name, what in (("chosen_by", "chosen by"), ("trained_on", "trained on")):
-        if count := seen[name]:
-            reasons.append(f"the model was {what} {count} of these scans")
-    return reasons
 
 
 def _metrics(
@@ -309,4 +276,6 @@ def _caveats(document: Mapping[str, Any], spec: ModelSpec) -> list[str]:
         found.append("whether the model was trained on some of these scans is unknown: its run is not next to it")
     elif data["seen_in_training"]["trained_on"]:
         found.append("the model was trained on some of these scans: the metrics are optimistic")
+    elif (data["patients"] or {}).get("trained_on"):
+        found.append("the model was trained on other scans of some of these patients: the metrics are optimistic")
     return found

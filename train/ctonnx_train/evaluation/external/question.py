@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctonnx.errors import DataError
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.system.text import quoted
 from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.image_folder import read_data
@@ -29,10 +30,16 @@ class Question:
         return f"{sides}; left out: {', '.join(self.left_out)}" if self.left_out else sides
 
 
-def read_any_classes(data: Path, class_names: Mapping[str, str] | None, labels: Path | None = None) -> Dataset:
+def read_any_classes(
+    data: Path,
+    class_names: Mapping[str, str] | None,
+    labels: Path | None = None,
+    pseudonyms: Pseudonyms | None = None,
+) -> Dataset:
     """Reads a dataset of any classes, one or more; see `ctonnx_train.data.image_folder.read_data`."""
     given = dict(class_names or {})
-    return read_data(data, class_names=given, classes=sorted({*names_in(data, labels), *given.values()}), labels=labels)
+    classes = sorted({*names_in(data, labels), *given.values()})
+    return read_data(data, class_names=given, classes=classes, labels=labels, pseudonyms=pseudonyms)
 
 
 def choose_question(data: Dataset, positive: Sequence[str] = (), negative: Sequence[str] = ()) -> Question:

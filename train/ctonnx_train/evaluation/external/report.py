@@ -8,6 +8,7 @@ from typing import Any
 from ctonnx.artifacts.decision.rule import describe_reasons
 from ctonnx.system.files import atomic_folder, write_text
 from ctonnx.system.text import counted, escape_undecodable, table
+from ctonnx_train.data.patients import source_in_words
 from ctonnx_train.evaluation.external.shift import FACTS
 from ctonnx_train.evaluation.statistics.shares import share_text
 
@@ -84,12 +85,13 @@ def _independence(data: Mapping[str, Any]) -> str:
     text = f"Left out: {left_out}. " if left_out else "No two scans have identical pixels. "
     if groups is not None:
         return text + (
-            f"The intervals allow for {counted(groups, 'group')} (--group-regex): those of shares as if all scans of a "
-            "group were alike, that of the AUROC by resampling whole groups."
+            f"The intervals allow for {counted(groups, 'group')} (patients from "
+            f"{source_in_words(data['patients']['origin'])}): those of shares as if all scans of a group were alike, "
+            "that of the AUROC by resampling whole groups."
         )
     return text + (
-        "The intervals assume independent scans: if several are of one patient, they are too narrow; --group-regex "
-        "names the patient. `ctonnx data audit` finds near-duplicates."
+        "The intervals assume independent scans: if several are of one patient, they are too narrow; --labels or "
+        "--group-regex names the patient. `ctonnx data audit` finds near-duplicates."
     )
 
 

@@ -196,8 +196,9 @@ def _ensemble(
     """Returns the predictions of the test images, and their novelty, by the mean of the folds' networks."""
     probabilities = out_of_fold.ensemble_probabilities(calibrated.temperature)
     values = out_of_fold.ensemble_novelty()
-    if novelty and values is not None:
-        novelty = replace(novelty, flags={**novelty.flags, "test": novelty.threshold.flags(values)})
+    if novelty:
+        flags = None if values is None else novelty.threshold.flags(values)
+        novelty = None if flags is None else replace(novelty, flags={**novelty.flags, "test": flags})
     return replace(calibrated, probabilities={**calibrated.probabilities, "test": probabilities}), novelty
 
 
