@@ -102,14 +102,12 @@ def group_files(
         for file in files:
             folders.setdefault(folder_of(file), []).append(SliceRecord(file))
         return Grouping([Group(by=by, name=name, folders=(name,), files=tuple(of)) for name, of in folders.items()])
-    # By name and, of files without one, folder. Damaged anonymization may give series of two patients one UID.
-    found: dict[tuple[str, ...], list[SliceRecord]] = {}
+    found: dict[tuple[str, str], list[SliceRecord]] = {}
     for file in files:
         record = read(file)
         name: str = getattr(record, by)
-        parents = (record.patient, record.study) if by == "series" and name else ()
-        found.setdefault((name, "" if name else folder_of(file), *parents), []).append(record)
-    if not any(key[0] for key in found):
+        found.setdefault((name, "" if name else folder_of(file)), []).append(record)
+    if not any(name for name, _ in found):
         raise CtonnxError(
             f"expected DICOM files with a {_ELEMENTS[by]} for --by {by}, found none in {counted(len(files), 'file')}, "
             f"such as '{files[0]}'; use --by folder"
@@ -120,12 +118,13 @@ def group_files(
         for key, slices in list(found.items()):
             if key[0] and not matches_filter(slices, series_filter):
                 left_out.append(LeftOut("not matching the filter", sum(one.frames for one in found.pop(key))))
-    seen = Counter[str]()
     groups = []
-    for (name, folder, *_), slices in found.items():
-        seen[name] += 1
-        own = name if seen[name] == 1 else f"{name}-{seen[name]}"
-        groups.append(_group(by, own, slices, series_filter) if name else _nameless(by, folder, slices))
+    for (name, folder), slices in found.items():
+        if not name:
+            groups.append(_nameless(by, folder, slices))
+            continue
+        for number, of_one in enumerate(_by_study(slices) if by == "series" else [slices], start=1):
+            groups.append(_group(by, name if number == 1 else f"{name}-{number}", of_one, series_filter))
     if series_filter is not None and not any(group.files for group in groups):
         raise CtonnxError(
             f"expected series whose kernel or folder matches '{series_filter}', found none; their kernels "
@@ -141,6 +140,22 @@ def group_files(
             "series, and --by folder takes all files"
         )
     return Grouping(groups, tuple(left_out))
+
+
+def _by_study(slices: Sequence[SliceRecord]) -> list[list[SliceRecord]]:
+    """Returns the slices of a series by patient and study; a damaged anonymization may give two series one UID.
+
+    Slices without a patient or a study are with the first.
+    """
+    found: dict[tuple[str, str], list[SliceRecord]] = {
+        (one.patient, one.study): [] for one in slices if one.patient and one.study
+    }
+    if len(found) < 2:
+        return [list(slices)]
+    first = next(iter(found))
+    for one in slices:
+        found[(one.patient, one.study) if one.patient and one.study else first].append(one)
+    return list(found.values())
 
 
 def _group(by: GroupBy, name: str, slices: Sequence[SliceRecord], series_filter: str | None) -> Group:
