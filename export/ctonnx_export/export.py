@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ctonnx.parity.acceptance_gates import GATES
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.files import atomic_folder, json_text, sha256_of, write_text
 from ctonnx.system.temporary_files import remove_leftovers
-from ctonnx.system.text import Log
+from ctonnx.system.text import Log, counted
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.graph.original import Original, load_ensemble, original_of
 from ctonnx_export.graph.sessions import computing_threads
@@ -141,6 +141,11 @@ def export_run(
             )
     checkpoint = load_checkpoint(run)
     original = load_ensemble(checkpoint) if ensemble else original_of(checkpoint)
+    if (earlier := _networks_in(output)) not in (None, original.networks):
+        log(
+            f"note: this export of {counted(original.networks, 'network')} replaces the earlier one of {earlier} in "
+            f"'{output}'; choose another --output to keep both"
+        )
     if original.networks > 1:
         log(
             f"{original.networks} networks as one graph: up to {original.networks} times the computation and the size "
@@ -286,9 +291,22 @@ def _check_output_folder(output: Path) -> None:
         )
 
 
+def _networks_in(output: Path) -> int | None:
+    """Returns the number of networks of an earlier export; None if there is none."""
+    with suppress(OSError, ValueError):
+        return json_schema.load(_Written, output / "report.json").model.networks
+    return None
+
+
+@dataclass(frozen=True)
+class _WrittenModel:
+    networks: int = 1
+
+
 @dataclass(frozen=True)
 class _Written:
     files: Mapping[str, Any]
+    model: _WrittenModel = field(default_factory=_WrittenModel)
 
 
 def _check_free_space(output: Path, weights: int, models: int) -> None:

@@ -138,3 +138,10 @@ def test_images_that_calibrate_a_run_in_folds_are_not_compared(folds_run: Run, p
 
 def test_the_report_states_that_the_compared_images_trained_the_model(exported: tuple[ExportResult, list[str]]) -> None:
     assert "the images that the files are compared on trained the model, too" in exported[0].report.read_text("utf-8")
+
+
+def test_an_ensemble_that_replaces_one_network_is_announced(folds_run: Run, tmp_path: Path) -> None:
+    export_run(folds_run, output=tmp_path / "export")
+    lines: list[str] = []
+    export_run(folds_run, output=tmp_path / "export", ensemble=True, log=lines.append)
+    assert any(line.startswith("note: this export of 3 networks replaces the earlier one of 1 in ") for line in lines)

@@ -210,6 +210,17 @@ def test_rows_and_images_must_match_and_are_named_with_their_lines(root: Path) -
     )
 
 
+def test_rows_of_which_none_has_a_file_are_relative_to_another_folder(root: Path) -> None:
+    """As where the labels file was moved away from the images."""
+    where = f"(paths are relative to '{root}')"
+    faulty(
+        root,
+        "path,label\na/1.png,normal\nb/2.png,tumour\n",
+        f"2 rows without a file {where} (line 2: 'a/1.png', line 3: 'b/2.png'); 3 images without a row "
+        "('x/scan 0.png', 'x/scan 1.png', 'y/scan 0.png')",
+    )
+
+
 def test_labels_and_splits_must_be_known_and_are_named_with_their_lines(root: Path) -> None:
     faulty(root, PLAIN.replace("normal", ""), "1 row without a label (line 2)")
     with_splits = "path,label,split\nx/scan 0.png,a,train\nx/scan 1.png,b,trial\ny/scan 0.png,b,\n"

@@ -281,6 +281,8 @@ def _match_images(file: Path, root: Path, rows: Sequence[_Row], faults: _Faults)
     top = os.path.join(root.resolve(), "")
     listed = set(map(os.path.normpath, list_files(top).files))
     first: dict[str, int] = {}
+    is_elsewhere = not any(row.file in listed or Path(row.file).is_file() for row in rows)
+    where = f" (paths are relative to '{file.parent}')" if is_elsewhere else ""
     for row in rows:
         if not row.fields["path"]:
             faults.add("row without a path", "rows without a path", f"line {row.line}")
@@ -291,7 +293,7 @@ def _match_images(file: Path, root: Path, rows: Sequence[_Row], faults: _Faults)
                 f"lines {first[row.file]} and {row.line}: '{row.fields['path']}'",
             )
         elif row.file not in listed and not Path(row.file).is_file():
-            faults.add("row without a file", "rows without a file", row.shown("path"))
+            faults.add(f"row without a file{where}", f"rows without a file{where}", row.shown("path"))
         elif not row.file.startswith(top):
             faults.add(f"row outside of '{root}'", f"rows outside of '{root}'", row.shown("path"))
         first.setdefault(row.file, row.line)
