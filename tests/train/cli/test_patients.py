@@ -177,7 +177,7 @@ def test_an_export_whose_labels_file_is_not_named_is_an_error_that_names_it(comm
     write_model(Path("model.onnx"))
     result = ctonnx(*command, "scans")
     assert outcome(result) == failed(
-        "expected folders of the classes ('normal', 'tumor') of 'scans/labels.csv' in 'scans', found 'PA00' and 7 "
-        "others; if they are the classes, name them with --class-name or move the file; 'scans/labels.csv' looks like "
-        "a labels file: use it with --labels scans/labels.csv"
+        "expected folders of the classes ('normal', 'tumor') in 'scans', found 8 other folders; if they are the "
+        "classes, name them with --class-name or move the labels file; 'scans/labels.csv' looks like a labels file: "
+        "use it with --labels scans/labels.csv"
     )
