@@ -76,7 +76,7 @@ def test_nothing_that_identifies_a_patient_is_written(folder: Path) -> None:
         outputs.append(result.output)
     assert "warning: 4 of the 8 patients are among those that 'runs/tiny' was trained on" in result.stderr
     found = json.loads(result.stdout)["data"]["patients"]
-    assert found == {"origin": "DICOM headers", "patients": 8, "trained_on": 4}
+    assert found == {"origin": "DICOM headers", "patients": 8, "trained_on": 4, "chosen_by": 0}
 
     run.patients_key_file.rename("patients.key")  # new pseudonyms are those of nobody in the training
     result = ctonnx("evaluate", "tiny", "scans", "--split", "all", "--json", "--replicates", "0", "--drop-leaks")
