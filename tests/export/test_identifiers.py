@@ -102,14 +102,31 @@ def forbidden(key: bytes = b"") -> list[bytes]:
 
 
 def findings(folder: Path, words: list[bytes]) -> list[str]:
-    """Returns the files whose content or path has one of the words."""
+    """Returns the files whose content or path has one of the words; those of digits alone not in a decimal number."""
     found = []
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         for name, content in contents(file.relative_to(folder).as_posix(), file.read_bytes()):
-            without_decimals = re.sub(rb"\d\.\d+(?![\d.])", b"", content)  # which may have the digits of a date
-            if any(word in without_decimals or word in name.encode() for word in words):
+            # A decimal number may have the digits of a date. UIDs and dates such as 17.04.1951 have several points.
+            without_decimals = re.sub(rb"(?<![\d.])\d+\.\d+(?!\d|\.\d)", b" ", content)
+            if any(word in (without_decimals if word.isdigit() else content) for word in words) or any(
+                word in name.encode() for word in words
+            ):
                 found.append(name)
     return found
+
+
+@pytest.mark.parametrize(
+    "text", [f"{UID_ROOT}.17", f"study='{UID_ROOT}.4',0.25", f"0.5,{DATES[0]},0.125", f"[1.5 {DATES[2]}]", DATES[5]]
+)
+def test_uids_and_dates_are_found_next_to_decimal_numbers(text: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text(text, encoding="utf-8")
+    assert findings(tmp_path, forbidden()) == ["file"]
+
+
+@pytest.mark.parametrize("number", ["0.19510417", "12.201708231", "5.20170823e-05", "-0.0119510417"])
+def test_digits_of_a_decimal_number_are_no_date(number: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text(f'{{"value": {number}, "next": 1}}', encoding="utf-8")
+    assert findings(tmp_path, forbidden()) == []
 
 
 @pytest.mark.parametrize("make", ["text", "npz", "png", "png info", "checkpoint", "utf-16"])

@@ -76,7 +76,7 @@ def test_nothing_that_identifies_a_patient_is_written(folder: Path) -> None:
         outputs.append(result.output)
     assert "warning: 4 of the 8 patients are among those that 'runs/tiny' was trained on" in result.stderr
     found = json.loads(result.stdout)["data"]["patients"]
-    assert found == {"origin": "DICOM headers", "patients": 8, "trained_on": 4}
+    assert found == {"origin": "DICOM headers", "patients": 8, "trained_on": 4, "chosen_by": 0}
 
     run.patients_key_file.rename("patients.key")  # new pseudonyms are those of nobody in the training
     result = ctonnx("evaluate", "tiny", "scans", "--split", "all", "--json", "--replicates", "0", "--drop-leaks")
@@ -177,7 +177,7 @@ def test_an_export_whose_labels_file_is_not_named_is_an_error_that_names_it(comm
     write_model(Path("model.onnx"))
     result = ctonnx(*command, "scans")
     assert outcome(result) == failed(
-        "expected folders of the classes ('normal', 'tumor') of 'scans/labels.csv' in 'scans', found 'PA00' and 7 "
-        "others; if they are the classes, name them with --class-name or move the file; 'scans/labels.csv' looks like "
-        "a labels file: use it with --labels scans/labels.csv"
+        "expected folders of the classes ('normal', 'tumor') in 'scans', found 8 other folders; if they are the "
+        "classes, name them with --class-name or move the labels file; 'scans/labels.csv' looks like a labels file: "
+        "use it with --labels scans/labels.csv"
     )

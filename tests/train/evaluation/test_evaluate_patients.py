@@ -5,12 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.train.evaluation.test_evaluate import ImagesIn, rejected
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.patients import Patients
+from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.data.sources import open_source
+from ctonnx_train.data.splits import Split
 from ctonnx_train.evaluation.evaluate import evaluate_model
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
@@ -119,3 +123,54 @@ def test_an_image_that_a_patient_has_twice_counts_once(
     shutil.copy(first, first.with_name("copy.png"))
     found = evaluate_model(evaluated, root, group_regex=r"/(p\d)/", aggregate="mean", replicates=0).document
     assert found["patients"]["left_out"] == {"slices": {"exported twice": 1}, "series": 0, "patients": 0}
+
+
+def with_patients(evaluated: EvaluatedModel, root: Path, **known: Any) -> EvaluatedModel:
+    """Returns the model as trained on other images, with patients from their paths, of a folder."""
+    data = {"patients": {"origin": "--group-regex"}}
+    digests: dict[Split, frozenset[str]] = {"train": frozenset({"of another image"})}
+    return replace(evaluated, **{"data": data, "data_root": root.resolve(), "digests": digests, **known})
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("compared", [True, False])
+def test_number_of_another_site_is_not_that_of_a_training_patient(
+    own: bool, compared: bool, evaluated: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
+) -> None:
+    root = images_in(tmp_path / "patients", {"test/a/p1": 2, "test/a/p2": 2, "test/b/p3": 3})
+    model = with_patients(evaluated, root if own else tmp_path, training_patients=frozenset({"p1"}))
+    lines: list[str] = []
+    options: dict[str, Any] = {"group_regex": r"/(p\d)/", "replicates": 0, "log": lines.append}
+    if compared:
+        options["other"] = model
+    data = evaluate_model(model, root, **options).document["data"]
+    counts = {"trained_on": 1, "chosen_by": 0} if own else {"trained_on": None, "chosen_by": None}
+    assert data["patients"] == {"origin": "--group-regex", "patients": 3, **counts}
+    assert sum("1 of the 3 patients is among those that" in line for line in lines) == own * (1 + compared)
+    left = evaluate_model(model, root, **options, drop_leaks=True).document["data"]
+    assert left["images"] == (5 if own else 7)
+    assert any("the training patients of a model are unknown here" in line for line in lines) != own
+
+
+def test_other_images_of_validation_patients_are_counted(
+    evaluated: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
+) -> None:
+    root = images_in(tmp_path / "patients", {"test/a/p1": 2, "test/a/p2": 2, "test/b/p3": 3})
+    model = with_patients(
+        evaluated, root, training_patients=frozenset({"p9"}), validation_patients=frozenset({"p1", "p3"})
+    )
+    options: dict[str, Any] = {"group_regex": r"/(p\d)/", "replicates": 0}
+    found = evaluate_model(model, root, **options).document
+    counts = {"origin": "--group-regex", "patients": 3, "trained_on": 0, "chosen_by": 2}
+    assert found["data"]["patients"] == counts
+    assert (
+        "other images of 2 of these patients are among the validation images that selected its best epoch, "
+        "temperature, threshold and prediction sets: expect somewhat lower metrics on others"
+    ) in found["caveats"]
+    samples = [sample for sample in read_data(root, classes=evaluated.classes).splits["test"] if "p1" in sample.path]
+    digests = PixelStore(open_source(root), samples, evaluated.preprocessing).digests
+    known = replace(model, digests={**model.digests, "valid": frozenset(digests.values())})
+    found = evaluate_model(known, root, **options).document  # the images of p1 are the validation images themselves
+    assert found["data"]["patients"] == {**counts, "chosen_by": 1}
+    assert any(caveat.startswith("other images of 1 of these patients are among") for caveat in found["caveats"])
+    assert any(caveat.startswith("2 of these images are among the validation images") for caveat in found["caveats"])

@@ -98,6 +98,17 @@ def test_both_know_the_images_of_the_training(
         assert evaluated.class_names["large.central_right.hilum_T3_N2_M0_IIIa"] == "large central"
 
 
+def test_both_know_the_patients_of_the_training(copied: Run) -> None:
+    rows = json.loads(copied.splits_file.read_text(encoding="utf-8"))
+    named = {
+        split: [[*row[:3], f"{split} {number % 2}"] for number, row in enumerate(of)] for split, of in rows.items()
+    }
+    copied.splits_file.write_text(json.dumps(named), encoding="utf-8")
+    for evaluated in (open_evaluated_model(copied.folder), open_evaluated_model(copied.model_file("fp32"))):
+        assert evaluated.training_patients == {"train 0", "train 1"}
+        assert evaluated.validation_patients == {"valid 0", "valid 1"}
+
+
 def test_a_checkpoint_and_its_exported_model_predict_alike(
     checkpoint: EvaluatedModel, exported: EvaluatedModel, store: PixelStore
 ) -> None:

@@ -155,6 +155,27 @@ def test_validation_images_make_the_first_column_optimistic(
     )
 
 
+def test_other_scans_of_validation_patients_make_the_first_column_optimistic(
+    tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "model.fp32.onnx")
+    opened = open_evaluated_model(model)
+    known: dict[str, Any] = {
+        "data": {"patients": {"origin": "--group-regex"}},
+        "data_root": site.resolve(),
+        "training_patients": frozenset({"of another scan"}),
+        "validation_patients": frozenset({"1", "2"}),
+    }
+    monkeypatch.setattr(
+        "ctonnx_train.recalibration.recalibrate.open_evaluated_model", lambda file, threads: replace(opened, **known)
+    )
+    found = recalibrate(model, site, tmp_path / "new/model.fp32.onnx", group_regex=r"/(\d+)\.png")
+    assert found["data"]["chosen_by_patients"] == 2
+    assert (
+        "other scans of 2 of these patients chose the model and its earlier values: the column 'before' is optimistic"
+    ) in found["caveats"]
+
+
 def test_scans_of_training_patients_that_must_be_kept_are_stated(
     tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,17 +1,27 @@
 """Patients of a dataset's images, their studies and series, and subgroups such as sex and scanner."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from ctonnx.prediction.series.slices import SliceRecord
 from ctonnx_train.data.splits import Sample
 
-__all__ = ["PatientOrigin", "Patients", "age_band", "source_in_words"]
+__all__ = ["PatientOrigin", "Patients", "age_band", "source_in_words", "why_no_subgroup"]
 
 _OLDEST = 90  # everyone older is in one band: ages above 89 identify people (US 45 CFR 164.514(b)(2)(i)(C))
 
 _NO_SERIES = "unknown"
+
+_MOST_VALUES = 20  # of a subgroup; a column with more is a measurement or an identifier
+_MOST_NUMBERS = 6  # different numbers of a subgroup; more are a measurement, and would be cut at values of patients
+_DATE = re.compile(
+    r"\d{1,4}[-./ ]\d{1,2}[-./ ]\d{1,4}|\d{8}|\d[-./ ]*(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+    r"|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[-./ ]*\d",
+    re.IGNORECASE,
+)
+_IDENTIFYING = re.compile(r"date|birth|name|accession|mrn|(^|[\W_])(u?id|dob|number|time)($|[\W_])")
 
 PatientOrigin: TypeAlias = Literal["labels file", "--group-regex", "DICOM headers"]
 
@@ -72,3 +82,30 @@ def age_band(age: float | str) -> str:
         return ""
     ten = int(years // 10) * 10
     return f"{_OLDEST}+" if ten >= _OLDEST else f"{ten}-{ten + 9}"
+
+
+def why_no_subgroup(column: str, values: Collection[str]) -> str | None:
+    """Returns the reason why a column of a table cannot be a subgroup, as a predicate; None if it can be.
+
+    Args:
+        column: Name of the column in lower case.
+        values: Its different values.
+
+    >>> why_no_subgroup("scan id", {"a", "b"}), why_no_subgroup("scanner", {"1950-03-02"}), why_no_subgroup("sex", "FM")
+    ('may identify patients', 'has dates', None)
+    """
+    if _IDENTIFYING.search(column):
+        return "may identify patients"
+    if any(map(_DATE.search, values)):
+        return "has dates"
+    if len(values) > _MOST_NUMBERS and all(map(_is_number, values)):
+        return f"has {len(values)} different numbers"
+    return f"has {len(values)} values" if len(values) > _MOST_VALUES else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True

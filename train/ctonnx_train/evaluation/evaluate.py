@@ -139,17 +139,12 @@ def evaluate_model(
     chosen = len(rows)
     patients = patients or find_patients(found, samples, group_regex, log)
     names = [None if patients is None else patients.names.get(sample.path) for sample in samples]
-    # The names are pseudonyms under the first model's key, which are not those of another run's patients.
-    comparable = [patients and (each.run == model.run or patients.origin == "--group-regex") for each in models]
-    trained = [
-        each.trained_on_patients(patients.origin) if patients and is_comparable else None
-        for each, is_comparable in zip(models, comparable, strict=True)
-    ]
-    if drop_leaks and patients and None in trained:
+    known = [each.seen_patients(patients, found.root, named_by=model) for each in models]
+    if drop_leaks and patients and None in known:
         log("warning: the training patients of a model are unknown here: --drop-leaks compares its images only")
     if drop_leaks:
         rows = [row for row in rows if not any(digests[row] in (each.trained_on or ()) for each in models)]
-        rows = [row for row in rows if not any(names[row] in (seen or ()) for seen in trained)]
+        rows = [row for row in rows if not any(one and names[row] in one.trained_on for one in known)]
     if not rows:
         raise DataError(f"expected images in '{data}' that the model was not trained on, found none")
     log(f"{model.kind} '{model.name}' on {counted(len(rows), 'image')} ({split}) of {data}")
@@ -161,12 +156,13 @@ def evaluate_model(
                 f"warning: {count} of the {counted(len(rows), 'image')} {verb} among those that '{each.path}' was "
                 f"trained on: the metrics are optimistic; --drop-leaks leaves {left_out} out"
             )
-    evaluated_patients = {name for row in rows if (name := names[row])}
-    for each, seen_patients in zip(models, trained, strict=True):
-        if count := len(evaluated_patients & (seen_patients or frozenset())):
+    of_rows = [names[row] for row in rows], [digests[row] for row in rows]
+    people = [each.count_patients(one, *of_rows) for each, one in zip(models, known, strict=True)]
+    for each, counts in zip(models, people, strict=True):
+        if count := counts["trained_on"]:
             verb = "is" if count == 1 else "are"
             log(
-                f"warning: {count} of the {counted(len(evaluated_patients), 'patient')} {verb} among those that "
+                f"warning: {count} of the {counted(counts['patients'] or 0, 'patient')} {verb} among those that "
                 f"'{each.path}' was trained on: the metrics are optimistic; --drop-leaks leaves their images out"
             )
     evaluated = [samples[row] for row in rows]
@@ -200,13 +196,7 @@ def evaluate_model(
             "images": len(rows),
             "trained_on_with_copies": model.data.get("leaks"),
             "seen_in_training": seen[0] | {"dropped": chosen - len(rows)},
-            "patients": None
-            if patients is None
-            else {
-                "origin": patients.origin,
-                "patients": len(evaluated_patients),
-                "trained_on": None if trained[0] is None else len(evaluated_patients & trained[0]),
-            },
+            "patients": None if patients is None else {"origin": patients.origin, **people[0]},
             "recalibrated_on": model.was_recalibrated_on(evaluated, store.digests, model.classes),
         },
         metrics=evaluate(
@@ -282,6 +272,7 @@ def summarize(
         *selection_caveats(
             recalibrated_on=data.get("recalibrated_on", False),
             chosen_by=data["seen_in_training"]["chosen_by"],
+            chosen_by_patients=(data.get("patients") or {}).get("chosen_by"),
             fitted_on=images,
         ),
         *split_caveats(metrics, suspicious, data["split"], decisions, patients),

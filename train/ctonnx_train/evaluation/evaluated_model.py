@@ -24,14 +24,22 @@ from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.system.cpu import check_threads
 from ctonnx.system.files import sha256_of
 from ctonnx_train.data.leakage import Digests, extra_copies, labelled_fingerprint
-from ctonnx_train.data.patients import PatientOrigin
+from ctonnx_train.data.patients import Patients
 from ctonnx_train.data.pixel_store import PixelArray, Pixels
 from ctonnx_train.data.splits import SPLITS, Sample, Split
 
 if TYPE_CHECKING:
     from ctonnx.prediction.predictor import Predictor
 
-__all__ = ["EvaluatedModel", "Predicted", "open_evaluated_model", "predict_rows", "rgb_pixels", "selection_caveats"]
+__all__ = [
+    "EvaluatedModel",
+    "Predicted",
+    "SeenPatients",
+    "open_evaluated_model",
+    "predict_rows",
+    "rgb_pixels",
+    "selection_caveats",
+]
 
 _BATCH = 32
 
@@ -48,6 +56,13 @@ class Predicted(NamedTuple):
     novelty: NDArray[np.floating[Any]] | None = None
 
 
+class SeenPatients(NamedTuple):
+    """Names of the patients that a model was `trained_on`, and of those of its validation images, `chosen_by`."""
+
+    trained_on: frozenset[str]
+    chosen_by: frozenset[str]
+
+
 class _Predict(Protocol):
     def __call__(self, store: Pixels, rows: Sequence[int], /) -> Predicted: ...
 
@@ -58,10 +73,10 @@ class EvaluatedModel:
 
     `path` is the folder of its run or its `.onnx` file, `kind` a text such as `PyTorch checkpoint` or `ONNX fp32`;
     `data` and `shortcuts` are as in run.json or the spec. `class_names` are the canonical names that the training gave
-    to class folders, `digests` those of the images of each of its splits, `training_patients` the names of its
-    patients. These, `run` and `data_root` are known only next to the run. `fitted_on` is the name of the images that
-    the operating point and the rest of the decision were fitted on, `history` has the recalibrations of an exported
-    model, and `predictor` is its own.
+    to class folders, `digests` those of the images of each of its splits, `training_patients` and
+    `validation_patients` the names of its patients. These, `run` and `data_root` are known only next to the run.
+    `fitted_on` is the name of the images that the operating point and the rest of the decision were fitted on,
+    `history` has the recalibrations of an exported model, and `predictor` is its own.
     """
 
     path: Path
@@ -87,6 +102,7 @@ class EvaluatedModel:
     data_root: Path | None = None
     digests: Mapping[Split, frozenset[str]] = field(default_factory=dict)
     training_patients: frozenset[str] = frozenset()
+    validation_patients: frozenset[str] = frozenset()
 
     def predict_pixels(self, pixels: NDArray[np.uint8]) -> Predicted:
         """Predicts pixels as `ctonnx.images.to_pixels` returns them: uint8 [images, size, size, 3]."""
@@ -125,17 +141,48 @@ class EvaluatedModel:
             return Pseudonyms()
         return Pseudonyms.load(self.run.patients_key_file)
 
-    def trained_on_patients(self, origin: PatientOrigin) -> frozenset[str] | None:
-        """Returns the names of the training patients, or None if they are not comparable with those of an origin.
+    def seen_patients(
+        self, patients: Patients | None, root: Path, *, named_by: "EvaluatedModel | None" = None
+    ) -> SeenPatients | None:
+        """Returns the names of the training's patients, or None if they are not comparable with those of a dataset.
 
         Pseudonyms are comparable under the run's key alone, and identifiers of a labels file need not be those of the
-        DICOM headers.
+        DICOM headers. Names in paths are comparable in the folder of the training alone: another site has a
+        `patient_1`, too.
+
+        Args:
+            patients: Patients of the dataset; None if they are unknown.
+            root: Folder of the dataset.
+            named_by: Model whose `pseudonyms` name the dataset's patients; None is this one.
         """
         known = (self.data.get("patients") or {}).get("origin")
-        has_key = self.run is not None and self.run.patients_key_file.exists()
-        if not self.training_patients or known != origin or not (has_key or origin == "--group-regex"):
+        if patients is None or not self.training_patients or known != patients.origin:
             return None
-        return self.training_patients
+        if patients.origin == "--group-regex":
+            is_comparable = self.data_root == root.resolve()
+        else:
+            has_key = self.run is not None and self.run.patients_key_file.exists()
+            is_comparable = has_key and (named_by is None or named_by.run == self.run)
+        return SeenPatients(self.training_patients, self.validation_patients) if is_comparable else None
+
+    def count_patients(
+        self, seen: SeenPatients | None, names: Sequence[str | None], digests: Sequence[str]
+    ) -> dict[str, int | None]:
+        """Returns the numbers of `patients` and of those that the model was `trained_on` and `chosen_by`.
+
+        Args:
+            seen: Result of `seen_patients`; without it the latter two are None.
+            names: Patient of each image, if known, [images].
+            digests: Digest of the pixels of each image, [images]. Those of validation images do not count for
+                `chosen_by`: they are counted as images.
+        """
+        there = set(filter(None, names))
+        if seen is None:
+            return {"patients": len(there), "trained_on": None, "chosen_by": None}
+        own = self.chosen_by or frozenset()
+        others = {name for name, digest in zip(names, digests, strict=True) if digest not in own}
+        trained_on, chosen_by = len(there & seen.trained_on), len(others & seen.chosen_by)
+        return {"patients": len(there), "trained_on": trained_on, "chosen_by": chosen_by}
 
     @property
     def chosen_by(self) -> frozenset[str] | None:
@@ -191,24 +238,33 @@ def predict_rows(predictor: "Predictor", store: Pixels, rows: Sequence[int]) -> 
     return Outputs.concatenate(batches)
 
 
-def selection_caveats(*, recalibrated_on: bool, chosen_by: int | None, fitted_on: str = VALIDATION_IMAGES) -> list[str]:
+def selection_caveats(
+    *,
+    recalibrated_on: bool,
+    chosen_by: int | None,
+    chosen_by_patients: int | None = None,
+    fitted_on: str = VALIDATION_IMAGES,
+) -> list[str]:
     """Returns the caveats of metrics on images that chose the model or the values of its decision.
 
     Args:
         recalibrated_on: Whether the model was recalibrated on these images.
         chosen_by: Number of them among the validation images of its training, if it is known.
+        chosen_by_patients: Number of patients with other images among them, if it is known.
         fitted_on: Name of the images that its values were fitted on.
     """
     found = []
     if recalibrated_on:
         found.append("the model was recalibrated on these very scans: its metrics on them are optimistic")
-    if chosen_by:
-        values = ", temperature, threshold and prediction sets" if fitted_on == VALIDATION_IMAGES else ""
-        verb = "is" if chosen_by == 1 else "are"
-        found.append(
-            f"{chosen_by} of these images {verb} among the validation images that selected its best epoch{values}: "
-            "expect somewhat lower metrics on others"
-        )
+    values = ", temperature, threshold and prediction sets" if fitted_on == VALIDATION_IMAGES else ""
+    for count, what in ((chosen_by, "these images"), (chosen_by_patients, "these patients")):
+        if count:
+            verb = "is" if count == 1 and what == "these images" else "are"
+            others = "" if what == "these images" else "other images of "
+            found.append(
+                f"{others}{count} of {what} {verb} among the validation images that selected its best epoch{values}: "
+                "expect somewhat lower metrics on others"
+            )
     return found
 
 
@@ -261,6 +317,7 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
         data_root=Path(record.data["folder"]),
         digests={split: checkpoint.digests(split) for split in SPLITS},
         training_patients=frozenset(read_patients(run, "train").values()),
+        validation_patients=frozenset(read_patients(run, "valid").values()),
     )
 
 
@@ -279,12 +336,13 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         return Predicted(outputs.probabilities, outputs.novelty)
 
     run = Run(file.resolve().parent.parent)  # if the file is in the export folder of its run
-    record, digests, patients = None, {}, frozenset[str]()
+    record, digests, patients = None, {}, SeenPatients(frozenset(), frozenset())
     with suppress(ModelError, KeyError):
         found = read_record(run) if run.has_checkpoint else None
         if found and found.data["fingerprint"] == spec.data["fingerprint"]:
             digests = {split: frozenset(read_digests(run, split).values()) for split in SPLITS}
-            patients = frozenset(read_patients(run, "train").values())
+            training, validation = (frozenset(read_patients(run, split).values()) for split in ("train", "valid"))
+            patients = SeenPatients(training, validation)
             record = found
     return EvaluatedModel(
         path=file,
@@ -309,5 +367,6 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         class_names=record.folder_classes if record else {},
         data_root=Path(record.data["folder"]) if record else None,
         digests=digests,
-        training_patients=patients,
+        training_patients=patients.trained_on,
+        validation_patients=patients.chosen_by,
     )

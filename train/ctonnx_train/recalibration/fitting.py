@@ -17,7 +17,7 @@ from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import DataError
 from ctonnx.prediction.cautions import brightness_of
-from ctonnx_train.evaluation.fitting.calibration import fit_temperature
+from ctonnx_train.evaluation.fitting.calibration import LEAST_WITHOUT_LEAKS, fit_temperature
 from ctonnx_train.evaluation.fitting.novelty import fit_threshold
 from ctonnx_train.evaluation.fitting.prediction_sets import COVERAGE, fit_prediction_sets
 from ctonnx_train.evaluation.fitting.threshold import SENSITIVITY, fit_operating_point, positive_classes, without_leaks
@@ -138,7 +138,8 @@ def fit_values(scans: SiteScans, rows: NDArray[np.integer[Any]], targets: Target
     labels = scans.labels[rows]
     groups = scans.groups[rows] if scans.is_grouped else None
     leaked = None if scans.leaked is None else scans.leaked[rows]
-    used = without_leaks(np.isin(labels, [scans.classes.index(name) for name in targets.positive]), leaked)
+    is_positive = np.isin(labels, [scans.classes.index(name) for name in targets.positive])
+    used = without_leaks(is_positive, leaked, least=LEAST_WITHOUT_LEAKS)
     weights = None if groups is None else slice_weights(groups[used].astype(np.str_).tolist())
     temperature = fit_temperature(scans.logits[rows][used], labels[used], weights)
     probabilities = _probabilities(scans.logits[rows], temperature)

@@ -234,12 +234,18 @@ def _caveats(
     earlier_data = [entry["data"] for entry in spec.history if isinstance(entry.get("data"), Mapping)]
     if scans.facts["fingerprint"] in [data.get("fingerprint") for data in earlier_data]:
         found.append("the earlier values were fitted on these very scans: the column 'before' is optimistic")
-    elif count := scans.facts["chosen_by"]:
-        verb = "is one" if count == 1 else "are some"
-        found.append(
-            f"{counted(count, 'scan')} {verb} of the validation images that chose the model and its earlier values: "
-            "the column 'before' is optimistic"
-        )
+    else:
+        if count := scans.facts["chosen_by"]:
+            verb = "is one" if count == 1 else "are some"
+            found.append(
+                f"{counted(count, 'scan')} {verb} of the validation images that chose the model and its earlier "
+                "values: the column 'before' is optimistic"
+            )
+        if count := scans.facts["chosen_by_patients"]:
+            found.append(
+                f"other scans of {count} of these patients chose the model and its earlier values: the column 'before' "
+                "is optimistic"
+            )
     if values.patient_rule is None and scans.is_grouped:
         found.append(
             "no rule for patients: it needs patients with suspicious scans and without; the new file has none, and "

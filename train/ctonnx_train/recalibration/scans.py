@@ -16,7 +16,6 @@ from ctonnx.prediction.predictor import Predictor
 from ctonnx.system.text import Log, counted, quoted
 from ctonnx_train.data.layouts.patient_sources import find_patients
 from ctonnx_train.data.leakage import extra_copies, group_numbers, labelled_fingerprint
-from ctonnx_train.data.patients import Patients
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Sample
@@ -56,7 +55,7 @@ class SiteScans:
         pixels: Pixels of the first scans, uint8 [scans, size, size, 3], to compare two model files on.
         facts: JSON-ready facts: name, fingerprint (of these scans and those left out for their patients), split, images
             of each class, source and number of the patients if they are known, and the numbers of scans that chose the
-            model's earlier values, and of those left out.
+            model's earlier values, of patients with other such scans (None if unknown), and of scans left out.
     """
 
     classes: tuple[str, ...]
@@ -91,9 +90,8 @@ def read_scans(
 
     Copies, which would count twice, are left out, and scans with copies of another class altogether. Patients are those
     of `ctonnx_train.data.layouts.patient_sources.find_patients`. Scans of patients that the model was trained on are
-    left out, too, if its run is known; if too few others would remain, they are kept and marked as leaked. Pseudonyms
-    under the run's key are those of the training's patients in any folder, and names in paths only in the training's
-    own: another site has a `patient_1`, too.
+    left out, too, if they are comparable (`EvaluatedModel.seen_patients`); if too few others would remain, they are
+    kept and marked as leaked.
 
     Args:
         predictor: The model.
@@ -128,8 +126,8 @@ def read_scans(
     trained_on = {sample for sample in samples if store.digests[sample.path] in seen} - conflicting - repeated
     unseen = [sample for sample in samples if sample not in conflicting | repeated | trained_on]
     numbers = group_numbers(unseen, store.digests, names)
-    trained = _training_patients(model, patients, found.root)
-    of_patients = {sample for sample in unseen if names.get(sample.path) in trained}
+    known = model.seen_patients(patients, found.root)
+    of_patients = {sample for sample in unseen if known and names.get(sample.path) in known.trained_on}
     others = [sample for sample in unseen if sample not in of_patients]
     leaves_enough = _lacking(others, numbers, model.classes, positive) is None
     trained_on |= of_patients if leaves_enough else set()
@@ -165,6 +163,8 @@ def read_scans(
     log(f"{model.kind} '{model.name}' on {counted(len(rows), 'scan')} of {data}")
     outputs = predict_rows(predictor, store, rows)
     counts = Counter(labels.tolist())
+    digests = [store.digests[sample.path] for sample in kept]
+    people = model.count_patients(known, [names.get(sample.path) for sample in kept], digests)
     return SiteScans(
         classes=model.classes,
         labels=labels,
@@ -186,7 +186,8 @@ def read_scans(
                 "count": len({names[sample.path] for sample in kept if sample.path in names}),
             },
             "images": {name: counts[label] for label, name in enumerate(model.classes)},
-            "chosen_by": sum(store.digests[sample.path] in (model.chosen_by or ()) for sample in kept),
+            "chosen_by": sum(digest in (model.chosen_by or ()) for digest in digests),
+            "chosen_by_patients": people["chosen_by"],
             "left_out": {
                 "conflicting": len(conflicting),
                 "copies": len(repeated),
@@ -194,13 +195,6 @@ def read_scans(
             },
         },
     )
-
-
-def _training_patients(model: EvaluatedModel, patients: Patients | None, root: Path) -> frozenset[str]:
-    """Returns the names of the training patients, as far as they can be compared with those of a dataset."""
-    if patients is None or (patients.origin == "--group-regex" and model.data_root != root.resolve()):
-        return frozenset()
-    return model.trained_on_patients(patients.origin) or frozenset()
 
 
 def _lacking(

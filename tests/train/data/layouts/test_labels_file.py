@@ -106,6 +106,36 @@ def test_splits_of_the_file_are_kept_under_any_name_that_a_folder_may_have(root:
     assert read(root, text.replace("VAL", "test")).to_make == ("valid",)
 
 
+@pytest.mark.parametrize(
+    ("columns", "rows", "found"),
+    [
+        ("study", ["P,1.2", "P,", "Q,"], "1 row without a study, which other rows of its patient have (line 3)"),
+        (
+            "series",
+            ["P,", "P,1", "P,"],
+            "2 rows without a series, which other rows of their study have (line 2, line 4)",
+        ),
+        (
+            "study,series",
+            ["P,1,1", "P,1,", "Q,,"],
+            "1 row without a series, which other rows of its study have (line 3)",
+        ),
+        ("study,series", ["P,1,1", "P,2,", "Q,,"], ""),
+        ("study", ["P,1.2", "P,1.2", "Q,"], ""),
+    ],
+)
+def test_study_and_series_are_in_all_rows_of_a_patient_or_in_none(
+    root: Path, columns: str, rows: list[str], found: str
+) -> None:
+    """Else the rows without would be a rival study, and the patient's class might be theirs."""
+    lines = [f"{line},{row}" for line, row in zip(PLAIN.split("\n")[1:4], rows, strict=True)]
+    text = "\n".join([f"path,label,patient,{columns}", *lines])
+    if found:
+        faulty(root, text, found)
+    else:
+        assert len(read(root, text).samples) == 3
+
+
 def test_identifiers_are_pseudonyms_and_other_columns_subgroups(root: Path) -> None:
     text = (
         "path,label,patient,study,series,sex,age,site,scanned\n"

@@ -94,6 +94,24 @@ def test_the_headers_place_each_slice_in_its_series(tmp_path: Path, source: str)
     assert one.image == NAMES.of("image", "1.2.3")
 
 
+def test_headers_place_the_slices_of_patients_whose_study_and_series_are_not_in_the_file(tmp_path: Path) -> None:
+    samples = write_slices(
+        tmp_path,
+        PatientID=["MRN1", "MRN1", "MRN2"],
+        StudyInstanceUID=["1.1", "1.1", "1.2"],
+        SeriesInstanceUID=["1.1.1", "1.1.1", "1.2.1"],
+    )
+    places = ("P0,7,", "P0,8,9", "P1,,")
+    rows = "".join(f"{path},{'ab'[number % 2]},{places[number]}\n" for number, (path, _) in enumerate(samples))
+    patients, _ = found(labelled(tmp_path, f"path,label,patient,study,series\n{rows}"))
+    assert patients is not None
+    assert [(patients.slice_of(path).study, patients.slice_of(path).series) for path, _ in samples] == [
+        (NAMES.of("study", "7"), NAMES.of("series", "1.1.1")),
+        (NAMES.of("study", "8"), NAMES.of("series", "9")),
+        (NAMES.of("study", "1.2"), NAMES.of("series", "1.2.1")),
+    ]
+
+
 def test_patients_of_dicom_headers_are_pseudonyms(tmp_path: Path) -> None:
     samples = write_slices(
         tmp_path,

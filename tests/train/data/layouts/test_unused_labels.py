@@ -33,8 +33,8 @@ def hint(file: Path) -> str:
 def test_folders_of_patients_are_not_taken_for_classes(images_in: ImagesIn, tmp_path: Path, by_folder: bool) -> None:
     file = write_labels(images_in(tmp_path, PATIENTS), by_folder=by_folder)
     message = (
-        f"expected folders of the classes ('normal', 'tumour') of '{file}' in '{tmp_path}', found 'PA01' and 2 others; "
-        f"if they are the classes, name them with --class-name or move the file; {hint(file)}"
+        f"expected folders of the classes ('normal', 'tumour') in '{tmp_path}', found 3 other folders; if they are the "
+        f"classes, name them with --class-name or move the labels file; {hint(file)}"
     )
     rejected(tmp_path, message)
     rejected(tmp_path, message, classes=("normal", "tumour"))  # of a model to evaluate
@@ -45,8 +45,17 @@ def test_sites_with_images_of_each_class_are_no_classes(images_in: ImagesIn, tmp
     file = write_labels(images_in(tmp_path, {"site A": 2, "site B": 2}))
     rejected(
         tmp_path,
-        f"expected folders of the classes ('normal', 'tumour') of '{file}' in '{tmp_path}', found 'site A' and 1 "
-        f"other; if they are the classes, name them with --class-name or move the file; {hint(file)}",
+        f"expected folders of the classes ('normal', 'tumour') in '{tmp_path}', found 2 other folders; if they are the "
+        f"classes, name them with --class-name or move the labels file; {hint(file)}",
+    )
+
+
+def test_folders_that_may_be_identifiers_are_not_shown(images_in: ImagesIn, tmp_path: Path) -> None:
+    file = write_labels(images_in(tmp_path, {"DOE_JOHN_19510417/ST1": 2, "DOE_JOHN_19510417/ST2": 2}))
+    rejected(
+        tmp_path,
+        f"expected folders of the classes ('normal', 'tumour') in '{tmp_path}', found 1 other folder; if they are the "
+        f"classes, name them with --class-name or move the labels file; {hint(file)}",
     )
 
 

@@ -48,7 +48,7 @@ def evaluate(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Eva
         patient: str = key.of("patient", TRAINED), origin: PatientOrigin = "labels file", **options: Any
     ) -> tuple[dict[str, Any], list[str]]:
         lines: list[str] = []
-        root = options.pop("data_root", None)
+        root, validation = options.pop("data_root", None), options.pop("validation", ())
         monkeypatch.setattr(
             "ctonnx_train.evaluation.external.external.open_evaluated_model",
             lambda file, threads: replace(
@@ -58,6 +58,7 @@ def evaluate(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Eva
                 data_root=root,
                 digests={"train": frozenset({"of another scan"})},
                 training_patients=frozenset({patient}),
+                validation_patients=frozenset(key.of("patient", name) for name in validation),
             ),
         )
         return evaluate_external(model, data, replicates=20, log=lines.append, **options), lines
@@ -67,7 +68,7 @@ def evaluate(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Eva
 
 def test_training_patients_are_counted(evaluate: Evaluate, data: Path) -> None:
     document, lines = evaluate(labels=data / "labels.csv")
-    assert document["data"]["patients"] == {"origin": "labels file", "patients": 10, "trained_on": 1}
+    assert document["data"]["patients"] == {"origin": "labels file", "patients": 10, "trained_on": 1, "chosen_by": 0}
     assert document["data"]["seen_in_training"] == {"trained_on": 0, "chosen_by": None, "dropped": 0}
     assert "warning: the model was trained on 1 of the 10 patients" in lines
     assert document["caveats"][-1] == (
@@ -77,10 +78,22 @@ def test_training_patients_are_counted(evaluate: Evaluate, data: Path) -> None:
     assert reasons_against(document["data"], recalibrated_on=False) == ["the model was trained on 1 of these patients"]
 
 
+def test_other_scans_of_validation_patients_are_counted(evaluate: Evaluate, data: Path) -> None:
+    document, _ = evaluate(labels=data / "labels.csv", validation=("MRN-1", "MRN-2"), drop_leaks=True)
+    counts = {"origin": "labels file", "patients": 9, "trained_on": 0, "chosen_by": 2}
+    assert document["data"]["patients"] == counts
+    assert (
+        "other images of 2 of these patients are among the validation images that selected its best epoch, "
+        "temperature, threshold and prediction sets: expect somewhat lower metrics on others"
+    ) in document["caveats"]
+    reason = "the model was chosen by other scans of 2 of these patients"
+    assert reasons_against(document["data"], recalibrated_on=False) == [reason]
+
+
 def test_training_patients_are_left_out(evaluate: Evaluate, data: Path) -> None:
     document, lines = evaluate(labels=data / "labels.csv", drop_leaks=True)
     assert document["data"]["images"] == 36
-    assert document["data"]["patients"] == {"origin": "labels file", "patients": 9, "trained_on": 0}
+    assert document["data"]["patients"] == {"origin": "labels file", "patients": 9, "trained_on": 0, "chosen_by": 0}
     assert document["data"]["seen_in_training"] == {"trained_on": 0, "chosen_by": None, "dropped": 4}
     assert not any(line.startswith("warning") for line in lines)
     assert not any("optimistic" in caveat for caveat in document["caveats"])

@@ -239,6 +239,18 @@ def test_leaked_images_are_used_only_where_the_others_are_of_one_kind(
     assert without_leaks(np.array(kinds), None).all()
 
 
+def test_a_value_may_need_more_images_of_each_kind_that_did_not_leak() -> None:
+    """A temperature that is fitted on one image of each kind is of no use: it was 1 where 2.47 fits all of them."""
+    kinds = np.arange(200) % 2
+    leaked = np.arange(200) >= 20
+    assert (without_leaks(kinds, leaked, least=10) == ~leaked).all()
+    leaked[0] = True
+    assert without_leaks(kinds, leaked, least=10).all()
+    assert (without_leaks(kinds, leaked) == ~leaked).all()
+    third = np.append(kinds, 2)  # a class of one image needs no others
+    assert without_leaks(third, np.append(np.arange(200) >= 20, False), least=10).sum() == 21
+
+
 def test_where_only_leaked_images_of_a_kind_are_there_they_are_used_and_it_is_logged() -> None:
     leaked = np.array([False, False, True])
     point = fit_operating_point(

@@ -62,10 +62,10 @@ def fitted(rows: list[dict[str, float]], value: float | None = 0.12345678) -> Fi
 def calibrated_on(
     images_in: ImagesIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[Calibrated, Prepared, list[str]]]:
-    """A function that calibrates a network whose logits for the images of a split are the first of `LOGITS`."""
+    """A function that calibrates a network whose logits for a split are the first of `LOGITS`, each repeated."""
 
     def logits(network: None, store: object, rows: Sequence[int], *, device: torch.device) -> NDArray[np.float32]:
-        return LOGITS[: len(rows)]
+        return np.repeat(LOGITS, max(len(rows) // 4, 1), axis=0)[: len(rows)]
 
     def run(
         counts: Mapping[str, int],
@@ -97,35 +97,45 @@ def test_the_validation_set_is_calibrated_on_and_the_test_set_is_predicted(
     assert [line.partition(":")[0] for line in lines] == [f"temperature {calibrated.temperature:.3f}"]
 
 
-def test_the_temperature_is_that_of_the_images_that_did_not_leak(
+def leaking(*rows: int) -> Callable[[Prepared], Prepared]:
+    return lambda made: replace(made, leaked_valid=frozenset(made.data.splits["valid"][row] for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("names", "settings"),
+    [(("a", "b"), QUICK), (("benign", "normal"), replace(QUICK, positive=()))],
+    ids=["suspicious and others", "classes"],
+)
+def test_the_temperature_is_that_of_the_images_that_did_not_leak_if_there_are_ten_of_each_kind(
+    names: tuple[str, str],
+    settings: TrainSettings,
     calibrated_on: Callable[..., tuple[Calibrated, Prepared, list[str]]],
 ) -> None:
-    def leaking(*rows: int) -> Callable[[Prepared], Prepared]:
-        return lambda made: replace(made, leaked_valid=frozenset(made.data.splits["valid"][row] for row in rows))
-
-    found, _, lines = calibrated_on(COUNTS, change=leaking(2))
-    honest = [0, 1, 3]
-    assert found.temperature == fit_temperature(LOGITS[honest], np.array([0, 0, 1]))
-    assert found.temperature != fit_temperature(LOGITS, np.array([0, 0, 1, 1]))
+    counts = {f"{split}/{name}": count for split, count in (("train", 2), ("valid", 12)) for name in names}
+    logits, labels = np.repeat(LOGITS, 6, axis=0), np.repeat([0, 1], 12)
+    every = fit_temperature(logits, labels)
+    found, _, lines = calibrated_on(counts, settings, leaking(12, 13))
+    honest = ~np.isin(np.arange(24), (12, 13))
+    assert found.temperature == fit_temperature(logits[honest], labels[honest]) != every
     assert lines[0].startswith(
-        f"temperature {found.temperature:.3f}: negative log-likelihood on the 3 validation images that did not leak "
+        f"temperature {found.temperature:.3f}: negative log-likelihood on the 22 validation images that did not leak "
     )
+    found, _, lines = calibrated_on(counts, settings, leaking(12, 13, 14))
+    assert found.temperature == every
+    assert lines[0].startswith(f"temperature {every:.3f}: negative log-likelihood on the 24 validation images ")
+    assert lines[0].endswith("; 3 of them leaked, as fewer than 10 of a kind did not: optimistic")
+
+
+def test_the_operating_point_needs_one_image_of_each_kind_that_did_not_leak(
+    calibrated_on: Callable[..., tuple[Calibrated, Prepared, list[str]]],
+) -> None:
+    found, _, _ = calibrated_on(COUNTS, change=leaking(2))
+    assert found.temperature == fit_temperature(LOGITS, np.array([0, 0, 1, 1]))
     assert found.point is not None
     assert found.point.positive_images == 1
-    every, _, lines = calibrated_on(COUNTS, change=leaking(2, 3))  # no image of the other kind would be left
-    assert every.temperature == fit_temperature(LOGITS, np.array([0, 0, 1, 1]))
-    assert " on the validation images " in lines[0]
-
-
-def test_without_suspicious_classes_the_temperature_needs_two_classes_that_did_not_leak(
-    calibrated_on: Callable[..., tuple[Calibrated, Prepared, list[str]]],
-) -> None:
-    counts = {f"{split}/{name}": 2 for split in ("train", "valid") for name in ("benign", "normal")}
-    settings = replace(QUICK, positive=())
-    found, _, _ = calibrated_on(
-        counts, settings, lambda made: replace(made, leaked_valid=frozenset(made.data.splits["valid"][:1]))
-    )
-    assert found.temperature == fit_temperature(LOGITS[1:], np.array([0, 1, 1]))
+    every, _, _ = calibrated_on(COUNTS, change=leaking(2, 3))  # no image of the other kind would be left
+    assert every.point is not None
+    assert every.point.leaked_images_used
 
 
 def test_the_rule_for_patients_is_fitted_on_one_series_of_each(

@@ -9,7 +9,8 @@
 | others | subgroups, such as `sex`, `age` in years, `site` and `scanner` |
 
 The separator is a comma, a semicolon or a tab, the encoding UTF-8. Every image is in one row, and every row has its
-image: the first faults of each kind are named with their lines. Identifiers are in no message.
+image; a study is in all rows of a patient or in none, a series in all rows of a patient's study or in none. The first
+faults of each kind are named with their lines. Identifiers are in no message.
 """
 
 import csv
@@ -29,7 +30,7 @@ from ctonnx.system.text import counted, quoted
 from ctonnx_train.data.dataset import Dataset, check_class_names
 from ctonnx_train.data.layouts.class_names import class_name, reject_collisions
 from ctonnx_train.data.layouts.split_names import parts_of
-from ctonnx_train.data.patients import Patients, age_band
+from ctonnx_train.data.patients import Patients, age_band, why_no_subgroup
 from ctonnx_train.data.phantom.phantom_set import MARKER, is_phantom_set
 from ctonnx_train.data.splits import SPLITS, Sample, Split
 
@@ -48,14 +49,6 @@ _SYNONYMS = {
 
 _SHOWN = 3
 _MOST_BYTES = 1 << 28
-_MOST_VALUES = 20  # of a subgroup; a column with more is a measurement or an identifier
-_MOST_NUMBERS = 6  # different numbers of a subgroup; more are a measurement, and would be cut at values of patients
-_DATE = re.compile(
-    r"\d{1,4}[-./ ]\d{1,2}[-./ ]\d{1,4}|\d{8}|\d[-./ ]*(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
-    r"|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[-./ ]*\d",
-    re.IGNORECASE,
-)
-_IDENTIFYING = re.compile(r"date|birth|name|accession|mrn|(^|[\W_])(u?id|dob|number|time)($|[\W_])")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -133,6 +126,8 @@ def read_labels_file(
         for row in rows:
             if not row.fields["patient"]:
                 faults.add("row without a patient", "rows without a patient, which others have", f"line {row.line}")
+        _find_incomplete(rows, "study", ("patient",), faults)
+        _find_incomplete(rows, "series", ("patient", "study"), faults)
     for row in rows:
         if not row.fields["label"]:
             faults.add("row without a label", "rows without a label", f"line {row.line}")
@@ -343,12 +338,20 @@ def _splits_of(columns: Sequence[str], rows: Sequence[_Row], faults: _Faults) ->
     return found
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text.replace(",", "."))
-    except ValueError:
-        return False
-    return True
+def _find_incomplete(rows: Sequence[_Row], column: str, of: Sequence[str], faults: _Faults) -> None:
+    """Finds rows without a study or series where other rows with the same fields `of` have one.
+
+    They would be another study or series, which may be taken instead, and then the patient has their class.
+    """
+    keys = [tuple(row.fields.get(name, "") for name in of) for row in rows]
+    known = {key for key, row in zip(keys, rows, strict=True) if row.fields.get(column)}
+    others = f"a {column}, which other rows of {{}} {of[-1]} have"
+    for key, row in zip(keys, rows, strict=True):
+        if key in known and not row.fields[column]:
+            one, several = (
+                f"{name} without {others.format(whose)}" for name, whose in (("row", "its"), ("rows", "their"))
+            )
+            faults.add(one, several, f"line {row.line}")
 
 
 def _names(file: Path, labels: Iterable[str], class_names: Mapping[str, str], known: Iterable[str]) -> dict[str, str]:
@@ -375,14 +378,8 @@ def _patients(
         if column == "age":
             group = {path: band for path, age in group.items() if (band := age_band(age))}
         distinct = set(group.values())
-        if _IDENTIFYING.search(column):
-            notes.append(f"column '{column}' may identify patients and is not used as a subgroup")
-        elif any(map(_DATE.search, distinct)):
-            notes.append(f"column '{column}' has dates and is not used as a subgroup")
-        elif len(distinct) > _MOST_NUMBERS and all(map(_is_number, distinct)):
-            notes.append(f"column '{column}' has {len(distinct)} different numbers and is not used as a subgroup")
-        elif len(distinct) > _MOST_VALUES:
-            notes.append(f"column '{column}' has {len(distinct)} values and is not used as a subgroup")
+        if why := why_no_subgroup(column, distinct):
+            notes.append(f"column '{column}' {why} and is not used as a subgroup")
         elif len(distinct) > 1:
             subgroups[column] = group
     return (

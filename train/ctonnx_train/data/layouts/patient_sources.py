@@ -49,8 +49,12 @@ def find_patients(data: Dataset, samples: Sequence[Sample], group_regex: str | N
         found = Patients(
             origin="labels file",
             names=labelled.names,
-            studies=labelled.studies or (headers.studies if headers else {}),
-            series=labelled.series or (headers.series if headers else {}),
+            studies=_with_headers(labelled.studies, headers.studies if headers else {}, labelled.names.get),
+            series=_with_headers(
+                labelled.series,
+                headers.series if headers else {},
+                lambda path: (labelled.names.get(path), labelled.studies.get(path)),
+            ),
             subgroups=subgroups,
             slices=headers.slices if headers else {},
         )
@@ -79,6 +83,18 @@ def find_patients(data: Dataset, samples: Sequence[Sample], group_regex: str | N
     more = f"; subgroups: {', '.join(sorted(found.subgroups))}" if found.subgroups else ""
     log(f"patients: {len(set(known))} from {source_in_words(found.origin)} (of {images}){more}")
     return found
+
+
+def _with_headers(
+    labelled: Mapping[str, str], headers: Mapping[str, str], unit_of: Callable[[str], object]
+) -> dict[str, str]:
+    """Returns the studies or series of a labels file, and the headers' of units that have none in the file.
+
+    `unit_of` returns the patient of an image, or its patient and study. Values of the two sources in one unit would be
+    rivals.
+    """
+    known = set(map(unit_of, labelled))
+    return {**{path: value for path, value in headers.items() if unit_of(path) not in known}, **labelled}
 
 
 def read_headers(root: Path, samples: Sequence[Sample], pseudonyms: Pseudonyms, log: Log) -> Patients | None:

@@ -72,15 +72,16 @@ def note_on(file: Path, images: Mapping[Path, Sequence[str]], *, are_named: bool
     if not labels_in:
         return None
     classes = sorted(set[str]().union(*labels_in.values()))
-    names = sorted({folder.name for folder in labels_in})
+    names = {folder.name for folder in labels_in}
     pairs = {(folder.name, label) for folder, labels in labels_in.items() for label in labels}
     are_separate = len(pairs) == len(names) == len(classes)
     if are_named or are_separate or {class_name(name) for name in names} & {class_name(label) for label in classes}:
         return note
-    others = f" and {counted(len(names) - 1, 'other')}" if len(names) > 1 else ""
+    # Names of folders may be identifiers of patients. The caller names the file.
     raise DataError(
-        f"expected folders of the classes ({quoted(classes)}) of '{file}' in '{next(iter(labels_in)).parent}', found "
-        f"'{names[0]}'{others}; if they are the classes, name them with --class-name or move the file"
+        f"expected folders of the classes ({quoted(classes)}) in '{file.parent}', found "
+        f"{counted(len(names), 'other folder')}; if they are the classes, name them with --class-name or move the "
+        "labels file"
     )
 
 

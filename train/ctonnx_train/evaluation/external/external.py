@@ -268,6 +268,7 @@ def _caveats(document: Mapping[str, Any], spec: ModelSpec) -> list[str]:
     found += selection_caveats(
         recalibrated_on=data["recalibrated_on"],
         chosen_by=data["seen_in_training"]["chosen_by"],
+        chosen_by_patients=(data["patients"] or {}).get("chosen_by"),
         fitted_on=fitted_on(spec.history),
     )
     if missing := missing_checks(spec):

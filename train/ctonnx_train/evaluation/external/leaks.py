@@ -23,8 +23,8 @@ class Unleaked:
         rows: Rows of the samples.
         seen_in_training: Numbers of evaluated scans that the model was `trained_on` and `chosen_by`, None if unknown,
             and of those `dropped`.
-        patients: `origin`, number of evaluated `patients`, and how many of these the model was `trained_on`, None if
-            unknown; None if no patient is known.
+        patients: `origin`, number of evaluated `patients`, and how many of these the model was `trained_on` and
+            `chosen_by`, None if unknown; None if no patient is known. See `EvaluatedModel.count_patients`.
     """
 
     rows: list[int]
@@ -43,10 +43,7 @@ def find_leaks(
     drop_leaks: bool,
     log: Log,
 ) -> Unleaked:
-    """Counts the scans of the training and of its patients, or leaves them out.
-
-    Patients are compared by their pseudonyms under the key of the model's run; names in paths in the folder of the
-    training alone, as another site has a `patient_1`, too.
+    """Counts the scans of the training and of its patients, as far as they are comparable, or leaves them out.
 
     Args:
         samples: Scans of the dataset.
@@ -68,9 +65,8 @@ def find_leaks(
             "their digests next to it; leave out --drop-leaks"
         )
     names = {} if patients is None else patients.names
-    is_comparable = patients is not None and (patients.origin != "--group-regex" or model.data_root == root.resolve())
-    trained = model.trained_on_patients(patients.origin) if patients is not None and is_comparable else None
-    if drop_leaks and patients is not None and trained is None:
+    known = model.seen_patients(patients, root)
+    if drop_leaks and patients is not None and known is None:
         log("warning: the training patients of the model are unknown here: --drop-leaks compares its images only")
     kept = list(rows)
     if drop_leaks:
@@ -78,26 +74,24 @@ def find_leaks(
             row
             for row in rows
             if digests[samples[row].path] not in (trained_on or ())
-            and names.get(samples[row].path) not in (trained or ())
+            and (known is None or names.get(samples[row].path) not in known.trained_on)
         ]
         if not kept:
             raise DataError(f"expected images that '{model.path}' was not trained on, found none")
     seen = [
-        None if known is None else sum(digests[samples[row].path] in known for row in kept)
-        for known in (trained_on, chosen_by)
+        None if images is None else sum(digests[samples[row].path] in images for row in kept)
+        for images in (trained_on, chosen_by)
     ]
     if seen[0]:
         log(f"warning: the model was trained on {seen[0]} of the {counted(len(kept), 'image')}")
-    there = {name for row in kept if (name := names.get(samples[row].path))}
-    of_training = None if trained is None else len(there & trained)
-    if of_training:
-        log(f"warning: the model was trained on {of_training} of the {counted(len(there), 'patient')}")
+    paths = [samples[row].path for row in kept]
+    people = model.count_patients(known, [names.get(path) for path in paths], [digests[path] for path in paths])
+    if count := people["trained_on"]:
+        log(f"warning: the model was trained on {count} of the {counted(people['patients'] or 0, 'patient')}")
     return Unleaked(
         rows=kept,
         seen_in_training={"trained_on": seen[0], "chosen_by": seen[1], "dropped": len(rows) - len(kept)},
-        patients=None
-        if patients is None
-        else {"origin": patients.origin, "patients": len(there), "trained_on": of_training},
+        patients=None if patients is None else {"origin": patients.origin, **people},
     )
 
 
@@ -112,6 +106,9 @@ def reasons_against(data: Mapping[str, Any], *, recalibrated_on: bool) -> list[s
     for name, what in (("chosen_by", "chosen by"), ("trained_on", "trained on")):
         if count := data["seen_in_training"][name]:
             reasons.append(f"the model was {what} {count} of these scans")
-    if count := (data["patients"] or {}).get("trained_on"):
+    patients = data["patients"] or {}
+    if count := patients.get("chosen_by"):
+        reasons.append(f"the model was chosen by other scans of {count} of these patients")
+    if count := patients.get("trained_on"):
         reasons.append(f"the model was trained on {count} of these patients")
     return reasons

@@ -7,7 +7,14 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-__all__ = ["fit_temperature", "negative_log_likelihood"]
+__all__ = ["LEAST_WITHOUT_LEAKS", "fit_temperature", "negative_log_likelihood"]
+
+LEAST_WITHOUT_LEAKS = 10
+"""Minimum number of suspicious images, and of others, that did not leak for a temperature that is fitted on them alone.
+
+A few images are all predicted correctly, and then have no temperature: it would stay 1 however overconfident the
+network is. Leaked ones show part of it.
+"""
 
 _TEMPERATURES = (0.05, 20.0)
 

@@ -45,14 +45,15 @@ def positive_classes(classes: Sequence[str], chosen: Sequence[str] = ()) -> tupl
     return positive if len(positive) < len(classes) else ()
 
 
-def without_leaks(kinds: NDArray[Any], leaked: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """Returns the images to fit a value on: those that did not leak if they are of two kinds or more, else all.
+def without_leaks(kinds: NDArray[Any], leaked: NDArray[np.bool_] | None, *, least: int = 1) -> NDArray[np.bool_]:
+    """Returns the images to fit a value on: those that did not leak if there are enough of two kinds, else all.
 
     Args:
         kinds: Kind of each image, such as whether it is suspicious, [images].
         leaked: Images with a copy, or an image of their group, in the training set, bool [images]; None if none has.
+        least: Minimum number of images of a kind.
     """
-    if leaked is None or len(np.unique(kinds[~leaked])) < 2:
+    if leaked is None or (np.unique(kinds[~leaked], return_counts=True)[1] >= least).sum() < 2:
         return np.ones(len(kinds), bool)
     return ~leaked
 

@@ -81,7 +81,8 @@ def calibrate(
     leaked = np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]])
     positive = threshold.positive_classes(data.classes, settings.positive)
     is_positive = np.isin(labels, [data.classes.index(name) for name in positive])
-    used = threshold.without_leaks(is_positive if positive else labels, leaked)
+    kinds = is_positive if positive else labels
+    used = threshold.without_leaks(kinds, leaked, least=calibration.LEAST_WITHOUT_LEAKS)
     weights = (
         slice_weights([name for name, is_used in zip(slices.names, used, strict=True) if is_used]) if slices else None
     )
@@ -121,9 +122,17 @@ def calibrate(
         calibration.negative_log_likelihood(logits["valid"][used], labels[used], value, weights)
         for value in (1.0, temperature)
     )
-    honest = f"{used.sum()} validation images that did not leak" if not used.all() else "validation images"
+    honest, why = "validation images", ""
+    if not used.all():
+        honest = f"{used.sum()} validation images that did not leak"
+    elif leaked.any():
+        honest = f"{len(used)} validation images"
+        least = calibration.LEAST_WITHOUT_LEAKS
+        why = f"; {leaked.sum()} of them leaked, as fewer than {least} of a kind did not: optimistic"
     each = ", each patient counting once," if slices else ""
-    log(f"temperature {temperature:.3f}: negative log-likelihood on the {honest}{each} {before:.4f} -> {after:.4f}")
+    log(
+        f"temperature {temperature:.3f}: negative log-likelihood on the {honest}{each} {before:.4f} -> {after:.4f}{why}"
+    )
     if point is None:
         log("no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)")
     if sets is None:
