@@ -86,7 +86,8 @@ def patient_rule_caveats(rule: PatientRule | None, images: str = VALIDATION_IMAG
     if rule is None:
         return []
     sets = [] if rule.prediction_sets is None else _of_sets(rule.prediction_sets, patients_of(images), of_patients=True)
-    return [*_rule_like_chance(rule), *_of_point(rule.operating_point, of_patients=True), *sets]
+    point = rule.operating_point
+    return [*_point_like_chance(point, of_patients=True), *_of_point(point, of_patients=True), *sets]
 
 
 def prediction_set_caveats(sets: PredictionSets | None, images: str = VALIDATION_IMAGES) -> list[str]:
@@ -183,13 +184,12 @@ def model_caveats(
     chance = [] if point is None else list(_point_like_chance(point))
     return [
         *chance,
-        *_rule_like_chance(rule),
         *found,
         *shortcut_caveats(shortcuts),
         *([] if point is None else _of_point(point)),
         *prediction_set_caveats(sets, images),
         *novelty_caveats(novelty, images),
-        *(caveat for caveat in patient_rule_caveats(rule, images) if caveat not in _rule_like_chance(rule)),
+        *patient_rule_caveats(rule, images),
     ]
 
 
@@ -231,10 +231,6 @@ def _point_like_chance(point: OperatingPoint, *, of_patients: bool = False) -> I
     if point.sensitivity + point.specificity <= 1:
         unit, title = _unit_and_title(of_patients)
         yield f"on the {unit}s that it was fitted on, {title} is no better than chance: {point.metrics_text}"
-
-
-def _rule_like_chance(rule: PatientRule | None) -> list[str]:
-    return [] if rule is None else list(_point_like_chance(rule.operating_point, of_patients=True))
 
 
 def _unit_and_title(of_patients: bool) -> tuple[str, str]:

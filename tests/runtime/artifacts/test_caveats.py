@@ -334,10 +334,10 @@ def test_strong_shortcuts_are_among_the_caveats_of_a_model() -> None:
     assert model_caveats({"test": GOOD}, POINT, None, shortcuts) == shortcut_caveats(shortcuts)
 
 
-def test_a_rule_for_patients_that_is_like_chance_is_among_the_first_caveats() -> None:
+def test_a_rule_for_patients_that_is_like_chance_is_the_first_of_its_caveats() -> None:
     point = replace(POINT, sensitivity=1.0, specificity=0.0)
     rule = PatientRule(aggregate="max", operating_point=point, patients=27)
     (caveat,) = [one for one in patient_rule_caveats(rule) if "no better than chance" in one]
     assert caveat.startswith("on the patients that it was fitted on, the operating point of patients is no better")
-    assert model_caveats({}, None, rule=rule)[0] == caveat
+    assert patient_rule_caveats(rule)[0] == caveat
     assert model_caveats({}, None, rule=rule).count(caveat) == 1
