@@ -23,7 +23,7 @@ _MARGIN, _HEADER, _LINE = 16, 112, 18  # pixels
 _PLOT_WIDTH, _PANEL, _GAP = 640, 232, 12
 _CAPTION = 2 * _LINE + 6
 _HEIGHT = 2 * _PANEL + _GAP + _CAPTION  # of the plot, and of the slices next to it
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 34, 50  # around the area of the curve: labels, legend
+_LEFT, _TOP, _BOTTOM = 52, 34, 50  # around the area of the curve: labels, legend
 _BADGE, _BADGE_DISTANCE, _BADGES = 9, 22, 34  # radius, distance, and height of their strip above the curve
 _LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FINE = 3  # the curve is drawn this much larger and reduced, for smooth lines
@@ -96,7 +96,10 @@ def _plot(record: GroupPrediction, threshold: float) -> Image.Image:
     curve = record.curve
     low, high = float(curve.places.min()), float(curve.places.max())
     pad = 0.02 * (high - low) or 1.0
-    across, down = _PLOT_WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    small = fonts()[-1]
+    label = f"threshold {shown(threshold, record.score, digits=4, form='f')}"
+    beside = math.ceil(small.getlength(label)) + _GAP  # the label is right of the curve, where it hides no point
+    across, down = _PLOT_WIDTH - _LEFT - beside, _HEIGHT - _TOP - _BOTTOM
 
     def at(place: float, score: float) -> tuple[float, float]:
         x = (place - low + pad) / (high - low + 2 * pad) * across
@@ -106,7 +109,7 @@ def _plot(record: GroupPrediction, threshold: float) -> Image.Image:
     marks = [at(float(curve.places[index]), float(curve.scores[index])) for index, _ in record.strongest]
     badges = _apart([x for x, _ in marks], across)
     plot.paste(_area(curve, threshold, (across, down), at, list(zip(badges, marks, strict=True))), (_LEFT, _TOP))
-    pen, (_, _, small) = ImageDraw.Draw(plot), fonts()
+    pen = ImageDraw.Draw(plot)
     for score in _LEVELS:
         pen.text((_LEFT - 8, _TOP + at(low, score)[1]), f"{score:.2f}", _DIM, small, anchor="rm")
     pen.text((_LEFT - 8, _TOP + 13), "score", _DIM, small, anchor="rm")
@@ -117,11 +120,7 @@ def _plot(record: GroupPrediction, threshold: float) -> Image.Image:
             pen.text((x, _TOP + down + 14), f"{place:g}", _DIM, small, anchor="mm")
     towards = ", towards the head" if curve.axis == "mm" and curve.is_axial else ""
     pen.text((_LEFT + across / 2, _TOP + down + 36), _AXES[curve.axis] + towards, _DIM, small, anchor="mm")
-    y = _TOP + at(low, threshold)[1]
-    label = f"threshold {shown(threshold, record.score, digits=4, form='f')}"
-    x = _LEFT + across - 6
-    pen.rectangle((x - small.getlength(label) - 3, y - 18, x + 3, y - 3), _AREA)  # readable where the curve is, too
-    pen.text((x, y - 10), label, _ABOVE, small, anchor="rm")
+    pen.text((_LEFT + across + _GAP // 2, _TOP + at(low, threshold)[1]), label, _ABOVE, small, anchor="lm")
     for rank, x in enumerate(badges):
         _badge(pen, (_LEFT + x, _TOP + 13), rank)
     _legend(pen, curve, small)

@@ -84,6 +84,30 @@ def test_curve_rises_above_the_threshold_where_the_strongest_slice_is() -> None:
     assert not orange(low[above]).any()
 
 
+@pytest.mark.parametrize("score", [0.51, 0.53, 0.55])
+def test_label_of_the_threshold_covers_nothing_of_the_curve(score: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = predicted([score] * 10, positions=True)
+    labelled = np.asarray(draw(found, SPEC)).astype(int)
+    original = ImageDraw.ImageDraw.text
+
+    def text(self: ImageDraw.ImageDraw, place: Any, text: str, *arguments: Any, **options: Any) -> None:
+        if text != "threshold 0.5000":
+            original(self, place, text, *arguments, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    bare = np.asarray(draw(found, SPEC)).astype(int)
+    rows, columns = np.nonzero((labelled != bare).any(axis=2))
+    assert len(rows) > 100
+    around = bare[rows.min() - 5 : rows.max() + 6, columns.min() - 5 : columns.max() + 6]
+    assert (around == 16).all()  # the ground outside the axes
+
+
+def test_long_label_of_the_threshold_is_in_the_picture(words: list[str]) -> None:
+    spec = with_rule("max", threshold=float(np.nextafter(np.float32(0.5), 0)))
+    draw(predicted([0.5, 0.1], spec), spec)
+    assert any(word.startswith("threshold 0.49999997") for word in words)
+
+
 def test_heatmap_is_only_on_the_lower_slices() -> None:
     pixels = np.asarray(draw(predicted(BUMP), SPEC)).astype(int)
     colored = np.abs(np.diff(pixels, axis=2)).max(axis=2) > 30
