@@ -30,7 +30,7 @@ def _table(groups: Sequence[Group], spec: ModelSpec, rule: GroupRule, top_k: int
     by = groups[0].by
     width = max(len(by), *(len(escape_control(group.name or "-")) for group in groups))
     class_width = max(len("class"), *(len(name) for name in spec.classes))
-    # The name of a folder is its path; the pseudonym of another group says nothing about its files.
+    # The name of a folder is its path; the pseudonym of another group does not show which files it has.
     folders = {} if by == "folder" else _short_folders(groups)
     folder_width = max(len("folder"), *map(len, folders.values())) if folders else 0
 
