@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from ctonnx.cli.dicom_results import DicomOutput, opened_folder, show_results
-from ctonnx.parity.rounding import exactly
+from ctonnx.parity.rounding import threshold_text
 from ctonnx.system.text import counted, escape_control
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _summarize(files: int, by: "GroupBy", result: "GroupBatchResult", rule: "Gro
         f"({counts}), {unsuitable}{result.failed} failed{without}{rate}",
         err=True,
     )
-    threshold = exactly(rule.point.threshold, digits=6, form="f")  # as many digits as the scores in the rows
+    threshold = threshold_text(rule.point.threshold)  # as many digits as the scores in the rows; CSV has all
     patients = spec.patient_rule
     fitted = (
         f"{fitted_on(spec.history)}, as single slices" if patients is None else patients_of(fitted_on(spec.history))

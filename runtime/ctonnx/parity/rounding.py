@@ -5,7 +5,17 @@ from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Literal, TypeAlias
 
-__all__ = ["Form", "cautious", "exactly", "points_text", "rounded_down", "rounded_up", "share_of_percent", "shown"]
+__all__ = [
+    "Form",
+    "cautious",
+    "exactly",
+    "points_text",
+    "rounded_down",
+    "rounded_up",
+    "share_of_percent",
+    "shown",
+    "threshold_text",
+]
 
 Form: TypeAlias = Literal["%", "e", "f", "g"]
 
@@ -39,6 +49,22 @@ def exactly(bound: float, *, digits: int = 0, form: Form = "g") -> str:
     ('99.00%', '98.765%', '0.005')
     """
     return shown(bound, bound, digits=digits, form=form)
+
+
+def threshold_text(threshold: float, digits: int = 6) -> str:
+    """Returns the threshold of a score as text, rounded down: each score that reaches the threshold reaches the text.
+
+    It has `digits` decimals, or more if these would leave fewer significant digits, as of a threshold near 0. A
+    threshold above 1, which no score reaches, and one that is not positive have all their digits.
+
+    >>> threshold_text(0.31568277), threshold_text(0.5), threshold_text(0.000012345678)
+    ('0.315682', '0.500000', '0.0000123456')
+    """
+    if not 0 < threshold <= 1:
+        return exactly(threshold, digits=digits, form="f")
+    floor = Context(prec=digits, rounding=ROUND_FLOOR).create_decimal(_exact(threshold))
+    places = max(digits, digits - 1 - floor.adjusted())
+    return f"{floor:.{places}f}"
 
 
 def points_text(share: float) -> str:

@@ -69,6 +69,13 @@ def test_patient_has_a_row_of_its_best_series(disc: Path, model: Path) -> None:
     assert "8 files, 2 patients: 2 predicted (2 positive, 0 negative, 0 refer), 0 failed; 5 slices, " in notes
 
 
+def test_threshold_has_six_digits_in_the_summary_and_all_in_the_rows(disc: Path, model: Path, point_at: Any) -> None:
+    point_at(0.0156828155172658)
+    rows, notes = documents(disc / "B", "-m", model, "--by", "patient")
+    assert [row["threshold"] for row in rows] == [0.0156828155172658]
+    assert " at 0.0156828 or more, of the most suspicious slice" in notes.splitlines()[-1]
+
+
 def test_caveat_of_a_model_without_a_rule_for_patients_is_printed_once(disc: Path, model: Path) -> None:
     notes = documents(disc, "-m", model, "--by", "study")[1]
     caveat = (

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ctonnx.parity.rounding import cautious, exactly, rounded_down, rounded_up, share_of_percent, shown
+from ctonnx.parity.rounding import cautious, exactly, rounded_down, rounded_up, share_of_percent, shown, threshold_text
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,26 @@ def test_bound_is_shown_with_all_its_digits() -> None:
     assert exactly(0.98765432, digits=2, form="%") == "98.765432%"
     assert exactly(0.07, form="%") == "7%"  # 0.07 * 100 is slightly more than 7
     assert (exactly(1e-4), exactly(0.005)) == ("0.0001", "0.005")
+
+
+@pytest.mark.parametrize(
+    ("threshold", "text"),
+    [
+        (0.3156821155172658, "0.315682"),
+        (0.3156829999, "0.315682"),
+        (0.5, "0.500000"),
+        (1.0, "1.000000"),
+        (0.99999999, "0.999999"),
+        (0.012345678, "0.0123456"),
+        (0.1, "0.100000"),
+        (1.23456789e-7, "0.000000123456"),
+        (math.nextafter(1, 2), "1.0000000000000002"),
+        (0.0, "0.000000"),
+    ],
+)
+def test_threshold_has_six_digits_and_is_never_rounded_up(threshold: float, text: str) -> None:
+    assert threshold_text(threshold) == text
+    assert float(text) <= threshold
 
 
 def test_differences_are_rounded_up_and_shares_down() -> None:

@@ -1,18 +1,22 @@
 """Row formats of `ctonnx predict --by`: a table for people, CSV and JSON lines for programs."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.rounding import shown
+from ctonnx.prediction.output.heatmap_folder import common_root
 from ctonnx.prediction.output.row_formats import SET_SEPARATOR, Origin, csv_line
 from ctonnx.prediction.series.grouping import Group
 from ctonnx.prediction.series.reduction import GroupFailure, GroupPrediction, GroupRecord, GroupRule
 from ctonnx.system.text import counted, escape_control
 
 __all__ = ["GROUP_FORMATS", "GroupFormat"]
+
+_FOLDER_WIDTH = 32  # characters
 
 
 class GroupFormat(NamedTuple):
@@ -26,6 +30,9 @@ def _table(groups: Sequence[Group], spec: ModelSpec, rule: GroupRule, top_k: int
     by = groups[0].by
     width = max(len(by), *(len(escape_control(group.name or "-")) for group in groups))
     class_width = max(len("class"), *(len(name) for name in spec.classes))
+    # The name of a folder is its path; the pseudonym of another group does not show which files it has.
+    folders = {} if by == "folder" else _short_folders(groups)
+    folder_width = max(len("folder"), *map(len, folders.values())) if folders else 0
 
     def line(record: GroupRecord, picture: Path | None) -> str:
         name = f"{escape_control(record.name or '-'):{width}}"
@@ -33,14 +40,44 @@ def _table(groups: Sequence[Group], spec: ModelSpec, rule: GroupRule, top_k: int
             if record.error is None:
                 others = f" and {counted(len(record.folders) - 1, 'other')}" if len(record.folders) > 1 else ""
                 return f"{name}  {_left_out(record)} in '{escape_control(record.folders[0])}'{others}"
-            return f"{name}  error: {escape_control(record.error)}"
+            place = f" in '{folders[record.folders]}'" if record.name is not None and record.folders in folders else ""
+            return f"{name}  error: {escape_control(record.error)}{place}"
+        if folders:
+            name += f"  {folders[record.folders]:{folder_width}}"
         score = shown(record.score, rule.point.threshold, digits=6, form="f")
         values = "  ".join(f"{label:{class_width}}  {value:11.4f}" for label, value in record.top(top_k))
         notes = "; ".join(escape_control(note) for note in _notes(record, picture))
         return f"{name}  {record.decision:8}  {score:>8}  {values}  {record.used:6}  {notes}"
 
     columns = [f"{'class':{class_width}}  probability"] * top_k
-    return GroupFormat(f"{by:{width}}  decision     score  {'  '.join(columns)}  slices  carried by", line)
+    place = f"{'folder':{folder_width}}  " if folders else ""
+    return GroupFormat(f"{by:{width}}  {place}decision     score  {'  '.join(columns)}  slices  carried by", line)
+
+
+def _short_folders(groups: Sequence[Group]) -> dict[tuple[str, ...], str]:
+    """Returns the common folder of each group's files, by its folders: the path below the folder of all groups.
+
+    A group whose files are in that folder itself has the folder's name in front. Of a long path, the middle is left
+    out: the beginning often names the patient, and the end the series.
+    """
+    common = {group.folders: _common_folder(group.folders) for group in groups if group.name is not None}
+    root = common_root(os.path.join(folder, "file") for folder in common.values())
+    if root in common.values():
+        root = str(Path(root).parent)
+    names = {}
+    for folders, folder in common.items():
+        below = os.path.relpath(folder, root) if root else folder
+        name = escape_control(Path(folder if below == "." else below).as_posix())
+        if len(name) > _FOLDER_WIDTH:
+            end = (_FOLDER_WIDTH - 3) // 2
+            name = f"{name[: _FOLDER_WIDTH - 3 - end]}...{name[-end:]}"
+        names[folders] = name
+    return names
+
+
+def _common_folder(folders: Sequence[str]) -> str:
+    """Returns the absolute path of the folder that contains all folders; the first of those on several drives."""
+    return common_root(os.path.join(folder, "file") for folder in folders) or str(Path(folders[0]).absolute())
 
 
 def _notes(record: GroupPrediction, picture: Path | None) -> Iterator[str]:

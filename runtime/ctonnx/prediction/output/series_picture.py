@@ -21,9 +21,9 @@ __all__ = ["draw_group", "ticks"]
 
 _MARGIN, _HEADER, _LINE = 16, 112, 18  # pixels
 _PLOT_WIDTH, _PANEL, _GAP = 640, 232, 12
-_CAPTION = 2 * _LINE + 6
+_CAPTION = 3 * _LINE + 6
 _HEIGHT = 2 * _PANEL + _GAP + _CAPTION  # of the plot, and of the slices next to it
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 34, 50  # around the area of the curve: labels, legend
+_LEFT, _TOP, _BOTTOM = 52, 34, 50  # around the area of the curve: labels, legend
 _BADGE, _BADGE_DISTANCE, _BADGES = 9, 22, 34  # radius, distance, and height of their strip above the curve
 _LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FINE = 3  # the curve is drawn this much larger and reduced, for smooth lines
@@ -43,6 +43,9 @@ _AXES: dict[Axis, str] = {
 def draw_group(record: GroupPrediction, scans: Sequence[Image.Image], spec: ModelSpec, rule: GroupRule) -> Image.Image:
     """Draws the score along the body and, next to it, the strongest slices alone and under their heatmaps.
 
+    The heatmap of a slice is that of its most probable suspicious class, also if another class is more probable: the
+    slices are shown for their scores, which are of the suspicious classes.
+
     Args:
         record: Prediction for the group.
         scans: Decoded images of `record.strongest`, of mode `L` or `RGB`.
@@ -57,12 +60,12 @@ def draw_group(record: GroupPrediction, scans: Sequence[Image.Image], spec: Mode
     notes = wrapped(plain(_notes(record, spec, rule)), text_width)
     picture = Image.new("RGB", (_WIDTH, _HEADER + _HEIGHT + _LINE * (len(notes) + 1)), _GROUND)
     pen = ImageDraw.Draw(picture)
-    heading = plain(f"{_DECISIONS[record.decision]}: {record.label}  {record.probability:.4f}")
-    pen.text((_MARGIN, 24), heading, _TEXT, large, anchor="lm")
     threshold = rule.point.threshold
     score = shown(record.score, threshold, digits=4, form="f")
-    compared = f"Score {score}, threshold {shown(threshold, record.score, digits=4, form='f')}"
-    pen.text((_MARGIN, 51), f"{compared}; {_counts(record)}", _TEXT, middle, anchor="lm")
+    compared = f"score {score}, threshold {shown(threshold, record.score, digits=4, form='f')}"
+    pen.text((_MARGIN, 24), f"{_DECISIONS[record.decision]}: {compared}", _TEXT, large, anchor="lm")
+    counts = plain(f"{_counts(record)}; predicted class {record.label} {record.probability:.4f}")
+    pen.text((_MARGIN, 51), _cut(counts, middle, text_width), _TEXT, middle, anchor="lm")
     pen.text((_MARGIN, 74), shortened(f"{record.by.title()}: {record.name}", text_width), _DIM, small, anchor="lm")
     trained = f", trained {spec.created[:10]}" if spec.created else ""
     model = f"Model: {spec.name}, {spec.precision}{trained}, checkpoint {spec.checkpoint_sha256[:12]}"
@@ -70,10 +73,9 @@ def draw_group(record: GroupPrediction, scans: Sequence[Image.Image], spec: Mode
     picture.paste(_plot(record, threshold), (_MARGIN, _HEADER))
     for rank, ((index, found), scan) in enumerate(zip(record.strongest, scans, strict=True)):
         left = _MARGIN + _PLOT_WIDTH + _GAP + rank * (_PANEL + _GAP)
-        picture.paste(
-            _slice(rank, f"{_place(record.curve, index)}, score {record.curve.scores[index]:.4f}", found, scan, spec),
-            (left, _HEADER),
-        )
+        title = f"{_place(record.curve, index)}, score {record.curve.scores[index]:.4f}"
+        explained = max(rule.point.positive, key=found.probabilities.__getitem__)
+        picture.paste(_slice(rank, title, found, explained, scan, spec), (left, _HEADER))
     for number, note in enumerate(notes):
         pen.text((_MARGIN, _HEADER + _HEIGHT + _LINE * (number + 1)), note, _DIM, small, anchor="lm")
     return picture
@@ -96,7 +98,10 @@ def _plot(record: GroupPrediction, threshold: float) -> Image.Image:
     curve = record.curve
     low, high = float(curve.places.min()), float(curve.places.max())
     pad = 0.02 * (high - low) or 1.0
-    across, down = _PLOT_WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    small = fonts()[-1]
+    label = f"threshold {shown(threshold, record.score, digits=4, form='f')}"
+    beside = math.ceil(small.getlength(label)) + _GAP  # the label is right of the curve, where it hides no point
+    across, down = _PLOT_WIDTH - _LEFT - beside, _HEIGHT - _TOP - _BOTTOM
 
     def at(place: float, score: float) -> tuple[float, float]:
         x = (place - low + pad) / (high - low + 2 * pad) * across
@@ -106,7 +111,7 @@ def _plot(record: GroupPrediction, threshold: float) -> Image.Image:
     marks = [at(float(curve.places[index]), float(curve.scores[index])) for index, _ in record.strongest]
     badges = _apart([x for x, _ in marks], across)
     plot.paste(_area(curve, threshold, (across, down), at, list(zip(badges, marks, strict=True))), (_LEFT, _TOP))
-    pen, (_, _, small) = ImageDraw.Draw(plot), fonts()
+    pen = ImageDraw.Draw(plot)
     for score in _LEVELS:
         pen.text((_LEFT - 8, _TOP + at(low, score)[1]), f"{score:.2f}", _DIM, small, anchor="rm")
     pen.text((_LEFT - 8, _TOP + 13), "score", _DIM, small, anchor="rm")
@@ -117,11 +122,7 @@ def _plot(record: GroupPrediction, threshold: float) -> Image.Image:
             pen.text((x, _TOP + down + 14), f"{place:g}", _DIM, small, anchor="mm")
     towards = ", towards the head" if curve.axis == "mm" and curve.is_axial else ""
     pen.text((_LEFT + across / 2, _TOP + down + 36), _AXES[curve.axis] + towards, _DIM, small, anchor="mm")
-    y = _TOP + at(low, threshold)[1]
-    label = f"threshold {shown(threshold, record.score, digits=4, form='f')}"
-    x = _LEFT + across - 6
-    pen.rectangle((x - small.getlength(label) - 3, y - 18, x + 3, y - 3), _AREA)  # readable where the curve is, too
-    pen.text((x, y - 10), label, _ABOVE, small, anchor="rm")
+    pen.text((_LEFT + across + _GAP // 2, _TOP + at(low, threshold)[1]), label, _ABOVE, small, anchor="lm")
     for rank, x in enumerate(badges):
         _badge(pen, (_LEFT + x, _TOP + 13), rank)
     _legend(pen, curve, small)
@@ -219,13 +220,13 @@ def _legend(pen: ImageDraw.ImageDraw, curve: Curve, font: Font) -> None:
         x += 22 + font.getlength(text) + 18
 
 
-def _slice(rank: int, title: str, found: Prediction, scan: Image.Image, spec: ModelSpec) -> Image.Image:
-    """Draws a slice, the slice under its heatmap below it, and its title and file."""
+def _slice(rank: int, title: str, found: Prediction, explained: str, scan: Image.Image, spec: ModelSpec) -> Image.Image:
+    """Draws a slice, the slice under the heatmap of a class below it, its title, the class and the file."""
     scale = _PANEL / max(scan.size)
     size = max(1, round(scan.width * scale)), max(1, round(scan.height * scale))
     alone = scan.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    label = spec.classes.index(found.label)
-    heat = overlay_heatmap(found.heatmap[label], size, spec.preprocessing, region(scan, spec.preprocessing))
+    evidence = found.heatmap[spec.classes.index(explained)]
+    heat = overlay_heatmap(evidence, size, spec.preprocessing, region(scan, spec.preprocessing))
     drawn = Image.new("RGB", (_PANEL, _HEIGHT), _GROUND)
     for panel, top in ((alone, 0), (heated(alone, heat), _PANEL + _GAP)):
         drawn.paste(_AREA, (0, top, _PANEL, top + _PANEL))
@@ -233,16 +234,22 @@ def _slice(rank: int, title: str, found: Prediction, scan: Image.Image, spec: Mo
     pen, (_, _, small) = ImageDraw.Draw(drawn), fonts()
     _badge(pen, (14, 14), rank)
     top = 2 * _PANEL + _GAP + 6
-    pen.text((0, top + _LINE // 2), _cut(plain(f"{title}, {found.label}"), small), _TEXT, small, anchor="lm")
-    pen.text((0, top + _LINE + _LINE // 2), _cut(plain(Path(found.source).name), small), _DIM, small, anchor="lm")
+    empty = "" if evidence.any() else "empty heatmap of "
+    lines = (
+        (f"{title}, {found.label}", _TEXT),
+        (f"{empty or 'evidence for '}{explained} {found.probabilities[explained]:.4f}", _TEXT),
+        (Path(found.source).name, _DIM),
+    )
+    for number, (line, color) in enumerate(lines):
+        pen.text((0, top + _LINE * number + _LINE // 2), _cut(plain(line), small, _PANEL), color, small, anchor="lm")
     return drawn
 
 
-def _cut(text: str, font: Font) -> str:
-    """Returns text cut at its right end to the width of a slice."""
-    if font.getlength(text) <= _PANEL:
+def _cut(text: str, font: Font, text_width: int) -> str:
+    """Returns text cut at its right end to fit the width."""
+    if font.getlength(text) <= text_width:
         return text
-    while text and font.getlength(f"{text}...") > _PANEL:
+    while text and font.getlength(f"{text}...") > text_width:
         text = text[:-1]
     return f"{text}..."
 
@@ -267,6 +274,7 @@ def _notes(record: GroupPrediction, spec: ModelSpec, rule: GroupRule) -> str:
     cells = f"{record.strongest[0][1].heatmap.shape[1]} x {record.strongest[0][1].heatmap.shape[2]}"
     return (
         f"{reason}Score: the probability of {' + '.join(rule.point.positive)}; the group's is {basis}. Heatmaps: "
-        f"evidence for each slice's own class (Grad-CAM), each relative to its maximum, {cells} cells drawn smoothly. "
+        f"evidence for each slice's most probable suspicious class (Grad-CAM), each relative to its maximum, {cells} "
+        "cells drawn smoothly. "
         f"{flags}A research tool, not a medical device."
     )

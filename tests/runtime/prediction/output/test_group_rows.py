@@ -29,7 +29,7 @@ NONE = GroupFailure(by="series", name=None, folders=("x",), error="2 files that 
 def rows(name: str, *records: GroupRecord, top_k: int = 1, picture: Path | None = None) -> list[str]:
     rule = GroupRule.of(RULE)
     assert rule is not None
-    groups = [group_of([], name=record.name) for record in records]
+    groups = [group_of([], name=record.name, by=record.by, folders=record.folders) for record in records]
     origin = {"model_sha256": "cd", "threshold": None, "time": "now"}
     head, line = GROUP_FORMATS[name](groups, SPEC, rule, top_k, lambda: origin)
     return [head, *(line(record, picture) for record in records)]
@@ -37,10 +37,51 @@ def rows(name: str, *records: GroupRecord, top_k: int = 1, picture: Path | None 
 
 def test_table_has_the_decision_and_what_it_rests_on() -> None:
     assert rows("table", FOUND, NONE, picture=Path("maps/a.png")) == [
-        "series  decision     score  class   probability  slices  carried by",
-        "ab12    positive  0.625000  tumor        0.6250       3  2.dcm at -97.5 mm and 1 other; 1 failed: 4.dcm (the "
-        "file is empty); left out: 2 localizer, 9 of another series; heatmap: maps/a.png",
+        "series  folder  decision     score  class   probability  slices  carried by",
+        "ab12    scans   positive  0.625000  tumor        0.6250       3  2.dcm at -97.5 mm and 1 other; 1 failed: "
+        "4.dcm (the file is empty); left out: 2 localizer, 9 of another series; heatmap: maps/a.png",
         "-       error: 2 files that cannot be read",
+    ]
+
+
+def folders_of(*groups: tuple[str, ...], by: str = "patient") -> list[str]:
+    """Returns the second column of the table's rows of groups with these folders."""
+    records = [predicted([0.25], RULE, by=by, name="0" * 16, folders=folders) for folders in groups]
+    head, *lines = rows("table", *records)
+    assert len({len(line.partition("  negative")[0]) for line in lines}) == 1
+    assert head.index("decision") == lines[0].index("negative")
+    return [line.split("  ")[1].rstrip() for line in lines]
+
+
+def test_table_has_the_common_folder_of_a_groups_files_below_that_of_all() -> None:
+    first, second = ("export/PA1/ST1/SE1", "export/PA1/ST1/SE2"), ("export/PA2/ST1/SE1",)
+    assert folders_of(first, second) == ["PA1/ST1", "PA2/ST1/SE1"]
+    assert folders_of(("/a/PA1", "/a/PA1/SE2"), ("/a/PA2",)) == ["PA1", "PA2"]
+    assert folders_of(("export/PA1",)) == ["PA1"]
+    assert folders_of(("export",), ("export/PA2",)) == ["export", "export/PA2"]
+    assert folders_of(("export",), ("export",)) == ["export", "export"]
+    assert folders_of(("/",), ("/a",))[1].endswith("a")
+
+
+def test_long_folder_is_cut_in_the_middle_and_control_characters_are_escaped() -> None:
+    long, other = folders_of((f"x/PA1/{'1.2.840' * 20}/{'9.8' * 9}7",), ("x/b\x1bc",))
+    assert (len(long), long[:15], long[-14:]) == (32, "PA1/1.2.8401.2.", "8" + "9.8" * 4 + "7")
+    assert "..." in long
+    assert other == "b\\x1bc"
+
+
+def test_table_of_folders_has_no_other_folder() -> None:
+    head, line = rows("table", predicted([0.25], RULE, by="folder", name="scans/a", folders=("scans/a",)))
+    assert head.startswith("folder   decision ")
+    assert line.startswith("scans/a  negative ")
+
+
+def test_error_of_a_group_has_its_folder() -> None:
+    failed = GroupFailure(by="patient", name="cd34", folders=("x/PA1/1", "x/PA1/2"), error="no axial CT series")
+    other = GroupFailure(by="patient", name="ef56", folders=("x/PA2",), error="no axial CT series")
+    assert rows("table", failed, other)[1:] == [
+        "cd34     error: no axial CT series in 'PA1'",
+        "ef56     error: no axial CT series in 'PA2'",
     ]
 
 
@@ -108,4 +149,4 @@ def test_json_lines_have_all_fields_and_the_threshold_of_the_rule() -> None:
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
     found = reduced([Failure("scans/1.dcm", "a\x1bb")], name="c\nd")
-    assert rows("table", found)[1] == "c\\nd    error: a\\x1bb"
+    assert rows("table", found)[1] == "c\\nd    error: a\\x1bb in 'scans'"

@@ -1,15 +1,17 @@
 """Picture of a group: curve, threshold, badges, slices and text."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from tests.runtime.prediction.made_groups import SPEC, predicted, prediction, with_rule
+from tests.runtime.prediction.made_groups import POINT, SPEC, predicted, prediction, with_rule
 
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.prediction.output.series_picture import draw_group, ticks
+from ctonnx.prediction.results import Prediction
 from ctonnx.prediction.series.choice import LeftOut
 from ctonnx.prediction.series.reduction import GroupPrediction, GroupRule
 
@@ -51,13 +53,14 @@ def test_text_has_the_decision_the_counts_and_the_places(words: list[str]) -> No
     picture = draw(found, spec)
     assert (picture.mode, picture.width) == ("RGB", 1404)
     for line in (
-        "Positive: tumor  0.8000",
-        "Score 0.8000, threshold 0.5000; 2 of 6 slices carried the score, 2 left out (localizer)",
+        "Positive: score 0.8000, threshold 0.5000",
+        "2 of 6 slices carried the score, 2 left out (localizer); predicted class tumor 0.8000",
         "Series: ab12",
         "threshold 0.5000",
         "position along the body (mm), towards the head",
         "-95.0 mm, score 0.9000, tumor",
         "-92.5 mm, score 0.7000, tumor",
+        "evidence for tumor 0.7000",
         "3.dcm",
         "carried the score",
     ):
@@ -82,6 +85,60 @@ def test_curve_rises_above_the_threshold_where_the_strongest_slice_is() -> None:
     is_orange = orange(high[above])
     assert 0.3 < np.flatnonzero(is_orange.any(axis=0)).mean() / is_orange.shape[1] < 0.6
     assert not orange(low[above]).any()
+
+
+@pytest.mark.parametrize("score", [0.51, 0.53, 0.55])
+def test_label_of_the_threshold_covers_nothing_of_the_curve(score: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = predicted([score] * 10, positions=True)
+    labelled = np.asarray(draw(found, SPEC)).astype(int)
+    original = ImageDraw.ImageDraw.text
+
+    def text(self: ImageDraw.ImageDraw, place: Any, text: str, *arguments: Any, **options: Any) -> None:
+        if text != "threshold 0.5000":
+            original(self, place, text, *arguments, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    bare = np.asarray(draw(found, SPEC)).astype(int)
+    rows, columns = np.nonzero((labelled != bare).any(axis=2))
+    assert len(rows) > 100
+    around = bare[rows.min() - 5 : rows.max() + 6, columns.min() - 5 : columns.max() + 6]
+    assert (around == 16).all()  # the ground outside the axes
+
+
+def test_long_label_of_the_threshold_is_in_the_picture(words: list[str]) -> None:
+    spec = with_rule("max", threshold=float(np.nextafter(np.float32(0.5), 0)))
+    draw(predicted([0.5, 0.1], spec), spec)
+    assert any(word.startswith("threshold 0.49999997") for word in words)
+
+
+def test_heatmap_is_that_of_the_most_probable_suspicious_class(words: list[str]) -> None:
+    """The evidence for the most probable class, `normal`, is at the left, that for `large` at the right."""
+    classes = ("normal", "small", "large")
+    assert SPEC.operating_point is not None
+    point = replace(SPEC.operating_point, positive=("small", "large"))
+    spec = replace(SPEC, classes=classes, operating_point=point)
+    heatmap = np.zeros((3, 4, 4), np.float32)
+    heatmap[0, :, 0] = heatmap[1, 0] = heatmap[2, :, 3] = 1
+    found = Prediction("scans/1.dcm", {"normal": 0.4, "large": 0.35, "small": 0.25}, np.zeros(3, np.float32), heatmap)
+    other = replace(found, source="scans/2.dcm", heatmap=heatmap * [[[1]], [[1]], [[0]]])
+    pixels = np.asarray(draw(predicted([found, other], spec), spec, (80, 80))).astype(int)
+    assert words[0] == "Positive: score 0.6000, threshold 0.5000"
+    assert words[1] == "1 of 2 slices carried the score; predicted class normal 0.4000"
+    caption = words.index("1.dcm") - 2
+    assert words[caption : caption + 2] == ["slice 1, score 0.6000, normal", "evidence for large 0.3500"]
+    assert "empty heatmap of large 0.3500" in words
+    left, top = 16 + 640 + 12, 112 + 232 + 12
+    panel = pixels[top : top + 232, left : left + 232]
+    assert panel[:, 200:, 0].min() > panel[:, :100, 0].max() + 60
+    text = " ".join(words)
+    assert "Heatmaps: evidence for each slice's most probable suspicious class (Grad-CAM)" in text
+
+
+def test_long_names_of_classes_do_not_leave_the_picture(words: list[str]) -> None:
+    spec = replace(SPEC, classes=("normal", "t" * 300), operating_point=replace(POINT, positive=("t" * 300,)))
+    found = replace(prediction("scans/1.dcm", 0.9), probabilities={"t" * 300: 0.9, "normal": 0.1})
+    draw(predicted([found], spec), spec)
+    assert any(word.startswith("evidence for ttt") and word.endswith("...") for word in words)
 
 
 def test_heatmap_is_only_on_the_lower_slices() -> None:
