@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 from pynetdicom import AE, _config, dimse_messages, evt
 from pynetdicom.presentation import AllStoragePresentationContexts, build_context
+from pynetdicom.transport import ThreadedAssociationServer
 
 from ctonnx.errors import CtonnxError
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
@@ -32,6 +34,7 @@ SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _PDU = 128 * 1024  # bytes: the default of 16 KB takes eight times as many system calls
 _LAST_ANSWER = 10.0  # seconds for the answers at the end of the node
 _TIMEOUT = 60  # seconds without a sign of the peer
+_HANDSHAKE = 10.0  # seconds for the whole handshake of TLS
 _VERIFICATION = "1.2.840.10008.1.1"
 _IMAGE = " Image Storage"
 # The standard's decoders of pydicom and imagecodecs; an instance in another one could not be predicted.
@@ -104,9 +107,11 @@ class Receiver:
             (evt.EVT_CONN_CLOSE, _remove_partial),
         ]
         _check_free(settings.host, settings.port)
-        self._server: Any = entity.start_server(
-            (settings.host, settings.port), block=False, ssl_context=_tls(settings), evt_handlers=handlers
+        self._server: Any = entity.make_server(
+            (settings.host, settings.port), ssl_context=_tls(settings), evt_handlers=handlers, server_class=_Server
         )
+        entity._servers.append(self._server)
+        threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
 
     @property
     def port(self) -> int:
@@ -115,9 +120,9 @@ class Receiver:
 
     def close(self) -> None:
         """Ends the server, and the associations: an instance that is being stored is answered first."""
-        associations = self._server.active_associations
         with suppress(OSError):
             self._server.shutdown()
+        associations = self._server.active_associations
         for association in associations:
             association.abort(block=False)
         for association in associations:
@@ -210,6 +215,43 @@ def _remove_partial(event: Any) -> None:
 
 def _address(event: Any) -> str:
     return str(event.assoc.requestor.address or "")
+
+
+class _Server(ThreadedAssociationServer):
+    """Server of pynetdicom whose connections have a timeout, and whose handshakes of TLS do not wait for each other.
+
+    pynetdicom's own waits for a handshake before it accepts the next connection, and for the rest of a message without
+    an end: a peer without power would keep its association.
+    """
+
+    daemon_threads = True  # those of handshakes, which a closing node does not wait for
+    request_queue_size = 128  # the default of 5 refuses senders that begin at the same moment
+    _is_closed = False
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        listening: Any = self.socket
+        connection, address = listening.accept()
+        connection.settimeout(self.ae.network_timeout)
+        if self.ssl_context is not None:
+            connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Begins an association; runs in the connection's own thread."""
+        if isinstance(request, ssl.SSLSocket):
+            request.settimeout(_HANDSHAKE)
+            request.do_handshake()
+            request.settimeout(self.ae.network_timeout)
+        if self._is_closed:
+            raise ConnectionAbortedError
+        super().finish_request(request, client_address)
+
+    def shutdown(self) -> None:
+        self._is_closed = True
+        super().shutdown()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Does nothing: the connection is closed, and socketserver would write a traceback."""
 
 
 class _IncomingFile:
