@@ -164,13 +164,28 @@ class Receiver:
         return SUCCESS, None, found
 
     def _check_address(self, event: Any) -> None:
-        address = ipaddress.ip_address(_address(event).partition("%")[0])
+        allowed = False
+        try:
+            allowed = self._is_allowed(_address(event))
+        finally:  # pynetdicom ignores an exception, and would accept the association
+            if not allowed:
+                self._reject(event)
+
+    def _is_allowed(self, text: str) -> bool:
+        if not self._networks:
+            return True
+        address = ipaddress.ip_address(text.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
-        if self._networks and not any(address in network for network in self._networks):
+        return any(address in network for network in self._networks)
+
+    def _reject(self, event: Any) -> None:
+        event.assoc.is_rejected = True  # first of all: it ends the association even if the rest raises
+        try:
             with suppress(OSError):  # a full disk
                 self._audit.append("association", state="rejected", reason="address", **self._peer(event))
             event.assoc.acse.send_reject(0x01, 0x01, 0x01)  # permanent, by the user, no reason given
+        finally:
             event.assoc.kill()
 
     def _log_association(self, event: Any, state: str) -> None:

@@ -102,3 +102,24 @@ def test_only_senders_with_a_certificate_of_the_authority_are_taken(tmp_path: Pa
                 association.release()
         assert taken == {"known": True, "unknown": False, "none": False}
         assert len(running.came) == 1
+
+
+@pytest.mark.parametrize("fault", ["address", "network"])
+def test_an_address_that_cannot_be_compared_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    with receiving(tmp_path, allowed_addresses=["127.0.0.0/8"]) as running:
+        if fault == "address":
+            monkeypatch.setattr("ctonnx.server.pacs.node.receiver._address", lambda event: "no address")
+        else:
+            running.receiver._networks = [None]  # type: ignore[list-item]
+        assert not connect(running).is_established
+        assert eventually(lambda: [one["state"] for one in running.events] == ["rejected"])
+
+
+def test_without_allowed_addresses_every_one_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctonnx.server.pacs.node.receiver._address", lambda event: "")
+    with receiving(tmp_path) as running:
+        association = connect(running)
+        assert association.is_established
+        association.release()
