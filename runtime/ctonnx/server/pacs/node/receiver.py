@@ -34,6 +34,7 @@ SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _PDU = 128 * 1024  # bytes: the default of 16 KB takes eight times as many system calls
 _LAST_ANSWER = 10.0  # seconds for the answers at the end of the node
 _TIMEOUT = 60  # seconds without a sign of the peer
+_PART = 1024**2  # bytes of an instance after which the spool's limit is compared again
 _HANDSHAKE = 10.0  # seconds for the whole handshake of TLS
 _VERIFICATION = "1.2.840.10008.1.1"
 _IMAGE = " Image Storage"
@@ -85,7 +86,7 @@ class Receiver:
         self._settings, self._spool, self._names, self._audit = settings, spool, names, audit
         self._on_instance, self._on_status = on_instance, on_status
         self._networks = [ipaddress.ip_network(text, strict=False) for text in settings.allowed_addresses]
-        _use_chunks(spool.incoming)
+        _use_chunks(spool)
         entity = AE(ae_title=settings.ae_title)
         entity.require_called_aet = settings.checks_called_title
         entity.require_calling_aet = list(settings.allowed_titles)
@@ -150,8 +151,6 @@ class Receiver:
             event.request._dataset_file.close()
             if event.request._dataset_file.error is not None:
                 raise event.request._dataset_file.error
-            if self._spool.is_full():
-                return OUT_OF_RESOURCES, "the spool or the disk is full", None
             found = self._spool.take(received)
         except UnusableInstance as error:
             return CANNOT_UNDERSTAND, str(error), None
@@ -276,18 +275,23 @@ class _IncomingFile:
     without one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, spool: Spool) -> None:
         self.error: OSError | None = None
-        self.name = str(folder / "none")
+        self._spool, self._unchecked = spool, _PART
+        self.name = str(spool.incoming / "none")
         self.file = self
         try:
-            self._handle, self.name = tempfile.mkstemp(dir=folder, suffix=".dcm")
+            self._handle, self.name = tempfile.mkstemp(dir=spool.incoming, suffix=".dcm")
         except OSError as error:
             self._handle, self.error = -1, error
 
     def write(self, data: bytes) -> int:
         if self.error is None:
             try:
+                self._unchecked += len(data)
+                if self._unchecked > _PART:
+                    self._spool.require_space()
+                    self._unchecked = 0
                 self._append(memoryview(data))
             except OSError as error:
                 self.error = error
@@ -307,15 +311,15 @@ class _IncomingFile:
             self._handle = -1
 
 
-def _use_chunks(folder: Path | None) -> None:
-    """Makes pynetdicom write datasets to a folder as they arrive, so that memory does not depend on their size.
+def _use_chunks(spool: Spool | None) -> None:
+    """Makes pynetdicom write datasets to a spool as they arrive, so that memory does not depend on their size.
 
     It has no setting for the folder; None restores what it does otherwise.
     """
-    _config.STORE_RECV_CHUNKED_DATASET = folder is not None
+    _config.STORE_RECV_CHUNKED_DATASET = spool is not None
     _config.LOG_HANDLER_LEVEL = "none"
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # its messages may quote a dataset
-    made: Any = tempfile.NamedTemporaryFile if folder is None else lambda **options: _IncomingFile(folder)
+    made: Any = tempfile.NamedTemporaryFile if spool is None else lambda **options: _IncomingFile(spool)
     dimse_messages.NamedTemporaryFile = made  # type: ignore[attr-defined]
 
 

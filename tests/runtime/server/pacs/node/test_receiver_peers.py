@@ -3,7 +3,9 @@
 import socket
 import ssl
 import struct
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from tests.runtime.server.pacs.builders import ct_image, new_uid
-from tests.runtime.server.pacs.node.test_receiver import Running, connect, made_certificate, receiving
+from tests.runtime.server.pacs.node.test_receiver import Running, connect, made_certificate, receiving, send
 from tests.runtime.server.pacs.node_process import close_socket, eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -123,3 +125,33 @@ def test_without_allowed_addresses_every_one_is_taken(tmp_path: Path, monkeypatc
         association = connect(running)
         assert association.is_established
         association.release()
+
+
+def test_instances_that_are_being_received_count_for_the_limit(tmp_path: Path) -> None:
+    with receiving(tmp_path, limit=1) as running:
+        largest, stop = 0, threading.Event()
+
+        def watch() -> None:
+            nonlocal largest
+            while not stop.wait(0.001):
+                with suppress(FileNotFoundError):
+                    largest = max(largest, *(file.stat().st_size for file in running.spool.incoming.iterdir()), 0)
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        assert send(running, ct_image(new_uid(), new_uid(), size=2048)) == [0xA700]
+        stop.set()
+        thread.join()
+        assert largest <= 1024**2 + 128 * 1024
+        assert running.came == []
+        assert running.spool.series() == {}
+        assert running.events[-2]["error"] == "the spool or the disk is full"
+
+
+def test_other_instances_that_are_being_received_count_for_the_limit(tmp_path: Path) -> None:
+    with receiving(tmp_path, limit=1_000_000) as running:
+        other = running.spool.incoming / "other.dcm"
+        other.write_bytes(bytes(1_000_000))
+        assert send(running, ct_image(new_uid(), new_uid())) == [0xA700]
+        other.unlink()
+        assert send(running, ct_image(new_uid(), new_uid())) == [0]
