@@ -38,11 +38,11 @@ _PART = 1024**2  # bytes of an instance after which the spool's limit is compare
 _HANDSHAKE = 10.0  # seconds for the whole handshake of TLS
 _VERIFICATION = "1.2.840.10008.1.1"
 _IMAGE = " Image Storage"
-# The standard's decoders of pydicom and imagecodecs; an instance in another one could not be predicted.
+# The standard's decoders of pydicom and imagecodecs; an instance in another one could not be predicted. Not deflated:
+# the header is read only after all of it was inflated, and 262 KB may become 512 MB.
 _SYNTAXES = (
     "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
     "1.2.840.10008.1.2",  # Implicit VR Little Endian
-    "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
     "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
     "1.2.840.10008.1.2.4.50",  # JPEG Baseline
     "1.2.840.10008.1.2.4.51",  # JPEG Extended

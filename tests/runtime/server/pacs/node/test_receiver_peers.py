@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pynetdicom import AE
 from tests.runtime.server.pacs.builders import ct_image, new_uid
 from tests.runtime.server.pacs.node.test_receiver import Running, connect, made_certificate, receiving, send
@@ -155,3 +155,12 @@ def test_other_instances_that_are_being_received_count_for_the_limit(tmp_path: P
         assert send(running, ct_image(new_uid(), new_uid())) == [0xA700]
         other.unlink()
         assert send(running, ct_image(new_uid(), new_uid())) == [0]
+
+
+def test_deflated_instances_are_not_accepted(tmp_path: Path) -> None:
+    with receiving(tmp_path) as running:
+        offered = [(CTImageStorage, DeflatedExplicitVRLittleEndian), (CTImageStorage, ExplicitVRLittleEndian)]
+        association = connect(running, *offered)
+        syntaxes = [context.transfer_syntax for context in association.accepted_contexts]
+        association.release()
+    assert syntaxes == [[ExplicitVRLittleEndian]]
