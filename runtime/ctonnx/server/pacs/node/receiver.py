@@ -239,7 +239,7 @@ class _Server(ThreadedAssociationServer):
     """
 
     daemon_threads = True  # those of handshakes, which a closing node does not wait for
-    request_queue_size = 128  # the default of 5 refuses senders that begin at the same moment
+    request_queue_size = 128  # with the default of 5, senders that begin at the same moment wait
     _is_closed = False
 
     def get_request(self) -> tuple[socket.socket, Any]:

@@ -50,7 +50,7 @@ def test_series_of_the_objects_does_not_depend_on_the_instances(files: list[str]
 
 @pytest.mark.parametrize(("kind", "title"), [("sr", "report"), ("sc", "heatmap"), ("ko", "key images")])
 @pytest.mark.parametrize("name", ["lungs", "l" * 100])
-def test_description_of_the_series_says_that_it_is_research(
+def test_description_of_the_series_states_that_it_is_research(
     files: list[str], kind: ObjectKind, title: str, name: str
 ) -> None:
     model = model_of()
