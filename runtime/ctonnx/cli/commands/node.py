@@ -245,7 +245,7 @@ def audit(folder: Path, *, verify: bool) -> None:
     """
     _require_packages()
     from ctonnx.errors import CheckFailed
-    from ctonnx.server.pacs.audit import audit_lines, verify_audit
+    from ctonnx.server.pacs.audit import audit_lines, recovered_lines, verify_audit
     from ctonnx.server.pacs.node.node import read_site_key
 
     if not verify:
@@ -253,6 +253,9 @@ def audit(folder: Path, *, verify: bool) -> None:
             click.echo(line)
         return
     found = verify_audit(folder, read_site_key(folder))
+    for number, lost in recovered_lines(folder):
+        missing = "an unknown number of lines" if lost is None else f"{lost} complete lines"
+        click.echo(f"note: line {number} records that a start found {missing} missing before it", err=True)
     if found.fault is not None:
         raise CheckFailed(f"the audit log in '{folder}' is not complete: {found.fault}")
     click.echo(f"{found.lines} lines, none was changed or removed")

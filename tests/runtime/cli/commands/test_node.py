@@ -96,6 +96,18 @@ def test_removed_line_of_the_audit_log_is_exit_code_1(folder: Path) -> None:
     assert "is not complete: expected line 1, found line 2" in result.stderr
 
 
+def test_lines_that_a_start_found_missing_are_a_note(folder: Path) -> None:
+    from ctonnx.server.pacs.audit import AuditLog
+    from ctonnx.server.pacs.node.node import read_site_key
+
+    log = folder / "audit.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:1]))
+    AuditLog(folder, read_site_key(folder)).close()
+    result = node("audit", "--verify", "--folder", folder)
+    assert (result.exit_code, result.stdout) == (0, "2 lines, none was changed or removed\n")
+    assert result.stderr == "note: line 2 records that a start found 2 complete lines missing before it\n"
+
+
 @pytest.mark.parametrize("word", ["status", "retry", "audit"])
 def test_folder_of_no_node_is_an_error(tmp_path: Path, word: str) -> None:
     words = [word, "--verify"] if word == "audit" else [word]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ctonnx.server.pacs.audit import AuditLog, audit_lines, verify_audit
+from ctonnx.server.pacs.audit import AuditLog, audit_lines, recovered_lines, verify_audit
 
 KEY, OTHER = bytes(32), bytes([1]) * 32
 
@@ -149,3 +149,48 @@ def test_a_closed_log_takes_no_line(tmp_path: Path) -> None:
     log.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         log.append("late")
+
+
+@pytest.mark.parametrize("value", ["previous", "hash"])
+def test_a_removed_end_shows_whatever_a_removed_line_had(folder: Path, value: str) -> None:
+    lines = lines_of(folder)
+    known = json.loads(lines[3 if value == "previous" else 2])[value]
+    write(folder, lines[:3])
+    (folder / "audit.head").write_text(f"{3:020d} {known}\n", encoding="ascii")
+    assert verify_audit(folder, KEY).fault == "'audit.head' was changed: lines after 3 may have been removed"
+    AuditLog(folder, KEY).close()
+    assert json.loads(lines_of(folder)[-1])["event"] == "tampered"
+    assert verify_audit(folder, KEY) == (
+        4,
+        "line 4 records that a start found lines before it changed or removed",
+    )
+
+
+@pytest.mark.parametrize("head", ["same", "higher", "missing"])
+def test_a_changed_last_line_shows_after_a_restart_too(folder: Path, head: str) -> None:
+    lines = lines_of(folder)
+    write(folder, [*lines[:4], lines[4].replace('"s4"', '"other"')])
+    if head == "higher":
+        (folder / "audit.head").write_text(f"{6:020d} {0:064d}\n", encoding="ascii")
+    elif head == "missing":
+        (folder / "audit.head").unlink()
+    with closing(AuditLog(folder, KEY)) as log:
+        log.append("node")
+    assert [json.loads(line)["event"] for line in lines_of(folder)[5:]] == ["tampered", "node"]
+    assert verify_audit(folder, KEY) == (5, "line 5 was changed")
+
+
+def test_a_removed_end_is_a_note_after_a_restart(folder: Path) -> None:
+    assert recovered_lines(folder) == []
+    write(folder, lines_of(folder)[:3])
+    with closing(AuditLog(folder, KEY)) as log:
+        log.append("node")
+    assert verify_audit(folder, KEY) == (5, None)
+    assert recovered_lines(folder) == [(4, 2)]
+
+
+def test_a_removed_head_is_a_note_after_a_restart(folder: Path) -> None:
+    (folder / "audit.head").unlink()
+    AuditLog(folder, KEY).close()
+    assert verify_audit(folder, KEY) == (6, None)
+    assert recovered_lines(folder) == [(6, None)]

@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 from pynetdicom import AE, _config, dimse_messages, evt
 from pynetdicom.presentation import AllStoragePresentationContexts, build_context
+from pynetdicom.transport import ThreadedAssociationServer
 
 from ctonnx.errors import CtonnxError
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
@@ -32,13 +34,15 @@ SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _PDU = 128 * 1024  # bytes: the default of 16 KB takes eight times as many system calls
 _LAST_ANSWER = 10.0  # seconds for the answers at the end of the node
 _TIMEOUT = 60  # seconds without a sign of the peer
+_PART = 1024**2  # bytes of an instance after which the spool's limit is compared again
+_HANDSHAKE = 10.0  # seconds for the whole handshake of TLS
 _VERIFICATION = "1.2.840.10008.1.1"
 _IMAGE = " Image Storage"
-# The standard's decoders of pydicom and imagecodecs; an instance in another one could not be predicted.
+# The standard's decoders of pydicom and imagecodecs; an instance in another one could not be predicted. Not deflated:
+# the header is read only after all of it was inflated, and 262 KB may become 512 MB.
 _SYNTAXES = (
     "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
     "1.2.840.10008.1.2",  # Implicit VR Little Endian
-    "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
     "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
     "1.2.840.10008.1.2.4.50",  # JPEG Baseline
     "1.2.840.10008.1.2.4.51",  # JPEG Extended
@@ -82,7 +86,7 @@ class Receiver:
         self._settings, self._spool, self._names, self._audit = settings, spool, names, audit
         self._on_instance, self._on_status = on_instance, on_status
         self._networks = [ipaddress.ip_network(text, strict=False) for text in settings.allowed_addresses]
-        _use_chunks(spool.incoming)
+        _use_chunks(spool)
         entity = AE(ae_title=settings.ae_title)
         entity.require_called_aet = settings.checks_called_title
         entity.require_calling_aet = list(settings.allowed_titles)
@@ -104,9 +108,11 @@ class Receiver:
             (evt.EVT_CONN_CLOSE, _remove_partial),
         ]
         _check_free(settings.host, settings.port)
-        self._server: Any = entity.start_server(
-            (settings.host, settings.port), block=False, ssl_context=_tls(settings), evt_handlers=handlers
+        self._server: Any = entity.make_server(
+            (settings.host, settings.port), ssl_context=_tls(settings), evt_handlers=handlers, server_class=_Server
         )
+        entity._servers.append(self._server)
+        threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
 
     @property
     def port(self) -> int:
@@ -115,9 +121,9 @@ class Receiver:
 
     def close(self) -> None:
         """Ends the server, and the associations: an instance that is being stored is answered first."""
-        associations = self._server.active_associations
         with suppress(OSError):
             self._server.shutdown()
+        associations = self._server.active_associations
         for association in associations:
             association.abort(block=False)
         for association in associations:
@@ -145,8 +151,6 @@ class Receiver:
             event.request._dataset_file.close()
             if event.request._dataset_file.error is not None:
                 raise event.request._dataset_file.error
-            if self._spool.is_full():
-                return OUT_OF_RESOURCES, "the spool or the disk is full", None
             found = self._spool.take(received)
         except UnusableInstance as error:
             return CANNOT_UNDERSTAND, str(error), None
@@ -159,13 +163,28 @@ class Receiver:
         return SUCCESS, None, found
 
     def _check_address(self, event: Any) -> None:
-        address = ipaddress.ip_address(_address(event).partition("%")[0])
+        allowed = False
+        try:
+            allowed = self._is_allowed(_address(event))
+        finally:  # pynetdicom ignores an exception, and would accept the association
+            if not allowed:
+                self._reject(event)
+
+    def _is_allowed(self, text: str) -> bool:
+        if not self._networks:
+            return True
+        address = ipaddress.ip_address(text.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
-        if self._networks and not any(address in network for network in self._networks):
+        return any(address in network for network in self._networks)
+
+    def _reject(self, event: Any) -> None:
+        event.assoc.is_rejected = True  # first of all: it ends the association even if the rest raises
+        try:
             with suppress(OSError):  # a full disk
                 self._audit.append("association", state="rejected", reason="address", **self._peer(event))
             event.assoc.acse.send_reject(0x01, 0x01, 0x01)  # permanent, by the user, no reason given
+        finally:
             event.assoc.kill()
 
     def _log_association(self, event: Any, state: str) -> None:
@@ -212,6 +231,43 @@ def _address(event: Any) -> str:
     return str(event.assoc.requestor.address or "")
 
 
+class _Server(ThreadedAssociationServer):
+    """Server of pynetdicom whose connections have a timeout, and whose handshakes of TLS do not wait for each other.
+
+    pynetdicom's own waits for a handshake before it accepts the next connection, and for the rest of a message without
+    an end: a peer without power would keep its association.
+    """
+
+    daemon_threads = True  # those of handshakes, which a closing node does not wait for
+    request_queue_size = 128  # with the default of 5, senders that begin at the same moment wait
+    _is_closed = False
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        listening: Any = self.socket
+        connection, address = listening.accept()
+        connection.settimeout(self.ae.network_timeout)
+        if self.ssl_context is not None:
+            connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Begins an association; runs in the connection's own thread."""
+        if isinstance(request, ssl.SSLSocket):
+            request.settimeout(_HANDSHAKE)
+            request.do_handshake()
+            request.settimeout(self.ae.network_timeout)
+        if self._is_closed:
+            raise ConnectionAbortedError
+        super().finish_request(request, client_address)
+
+    def shutdown(self) -> None:
+        self._is_closed = True
+        super().shutdown()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Does nothing: the connection is closed, and socketserver would write a traceback."""
+
+
 class _IncomingFile:
     """File of an instance that is being received, as pynetdicom uses it.
 
@@ -219,18 +275,23 @@ class _IncomingFile:
     without one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, spool: Spool) -> None:
         self.error: OSError | None = None
-        self.name = str(folder / "none")
+        self._spool, self._unchecked = spool, _PART
+        self.name = str(spool.incoming / "none")
         self.file = self
         try:
-            self._handle, self.name = tempfile.mkstemp(dir=folder, suffix=".dcm")
+            self._handle, self.name = tempfile.mkstemp(dir=spool.incoming, suffix=".dcm")
         except OSError as error:
             self._handle, self.error = -1, error
 
     def write(self, data: bytes) -> int:
         if self.error is None:
             try:
+                self._unchecked += len(data)
+                if self._unchecked > _PART:
+                    self._spool.require_space()
+                    self._unchecked = 0
                 self._append(memoryview(data))
             except OSError as error:
                 self.error = error
@@ -250,15 +311,15 @@ class _IncomingFile:
             self._handle = -1
 
 
-def _use_chunks(folder: Path | None) -> None:
-    """Makes pynetdicom write datasets to a folder as they arrive, so that memory does not depend on their size.
+def _use_chunks(spool: Spool | None) -> None:
+    """Makes pynetdicom write datasets to a spool as they arrive, so that memory does not depend on their size.
 
     It has no setting for the folder; None restores what it does otherwise.
     """
-    _config.STORE_RECV_CHUNKED_DATASET = folder is not None
+    _config.STORE_RECV_CHUNKED_DATASET = spool is not None
     _config.LOG_HANDLER_LEVEL = "none"
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # its messages may quote a dataset
-    made: Any = tempfile.NamedTemporaryFile if folder is None else lambda **options: _IncomingFile(folder)
+    made: Any = tempfile.NamedTemporaryFile if spool is None else lambda **options: _IncomingFile(spool)
     dimse_messages.NamedTemporaryFile = made  # type: ignore[attr-defined]
 
 

@@ -4,6 +4,7 @@ No name of a file or folder has anything of a patient: series and instances are 
 key. The files have everything: the folder can be read by its owner only.
 """
 
+import errno
 import os
 import shutil
 import threading
@@ -54,7 +55,7 @@ class Spool:
     Args:
         folder: Folder of the node; made if missing.
         names: Pseudonyms under the site's key.
-        limit: Maximum size in bytes of the instances.
+        limit: Maximum size in bytes of the instances, with those that are being received.
 
     Raises:
         OSError: If the folder cannot be made or read.
@@ -91,15 +92,24 @@ class Spool:
 
     def is_full(self) -> bool:
         """Returns whether no other instance is taken: they have reached the limit, or the disk is full."""
-        return self._bytes >= self.limit or self.free_bytes() < _RESERVE
+        return self._all_bytes() >= self.limit or self.free_bytes() < _RESERVE
+
+    def require_space(self) -> None:
+        """Checks that another part of an instance may be written to `incoming`.
+
+        Raises:
+            OSError: If the spool or the disk is full.
+        """
+        if self.is_full():
+            raise OSError(errno.ENOSPC, "the spool or the disk is full")
 
     def is_nearly_full(self) -> bool:
         """Returns whether finished series should be removed."""
-        return self._bytes > 0.8 * self.limit or self.free_bytes() < 2 * _RESERVE
+        return self._all_bytes() > 0.8 * self.limit or self.free_bytes() < 2 * _RESERVE
 
     def has_room(self) -> bool:
         """Returns whether enough of them was removed."""
-        return self._bytes <= 0.5 * self.limit and self.free_bytes() >= 3 * _RESERVE
+        return self._all_bytes() <= 0.5 * self.limit and self.free_bytes() >= 3 * _RESERVE
 
     def take(self, received: Path) -> Instance:
         """Moves a complete file of `incoming` to its series; the disk has it when this returns.
@@ -173,6 +183,9 @@ class Spool:
     def free_bytes(self) -> int:
         """Returns the free space of the file system."""
         return shutil.disk_usage(self.folder).free
+
+    def _all_bytes(self) -> int:
+        return self._bytes + sum(map(_size, self.incoming.iterdir()))
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         for folder in self._series.iterdir():

@@ -193,7 +193,7 @@ class SeriesResult:
         return {
             "series_instance_uid": derived_uid("series", self.source.series, self.model.sha256, kind),
             "series_number": number,
-            "series_description": _line(f"{MANUFACTURER} {_TITLES[kind]}: {self.model.spec.name}"),
+            "series_description": _line(f"{MANUFACTURER} {_TITLES[kind]} (research): {self.model.spec.name}"),
             "sop_instance_uid": self.uid(kind),
             "instance_number": 1,
             "manufacturer": MANUFACTURER,

@@ -48,6 +48,17 @@ def test_series_of_the_objects_does_not_depend_on_the_instances(files: list[str]
     assert whole.SOPInstanceUID != part.SOPInstanceUID
 
 
+@pytest.mark.parametrize(("kind", "title"), [("sr", "report"), ("sc", "heatmap"), ("ko", "key images")])
+@pytest.mark.parametrize("name", ["lungs", "l" * 100])
+def test_description_of_the_series_states_that_it_is_research(
+    files: list[str], kind: ObjectKind, title: str, name: str
+) -> None:
+    model = model_of()
+    result = result_of(files, (0.1, 0.9, 0.6), replace(model, spec=replace(model.spec, name=name)))
+    description = result.settings(kind)["series_description"]
+    assert description == f"ctonnx {title} (research): {name}"[:64]
+
+
 def test_patient_and_study_are_copied(files: list[str]) -> None:
     for file in files:
         change(
