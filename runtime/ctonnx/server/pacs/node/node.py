@@ -184,16 +184,20 @@ class Node:
 
     def _process(self, series: str) -> None:
         try:
-            outcome = self._worker.process(series)
+            if (outcome := self._worker.process(series)) is not None:
+                self._note_outcome(series, outcome)
+            if self.spool.is_nearly_full():
+                self._make_room()
         except (DiskFull, NotEnoughMemory) as error:
             self._log(f"{error}; tried again in {_AFTER_FAILURE:.0f} s")
-            with self._changed:
-                self._arrived.setdefault(series, time.monotonic() + _AFTER_FAILURE - self._settings.settle)
-            outcome = None
-        if outcome is not None:
-            self._note_outcome(series, outcome)
-        if self.spool.is_nearly_full():
-            self._make_room()
+            self._try_later(series)
+        except Exception as error:  # of the disk, for example; its text may have anything
+            self._log(f"series {series}: {type(error).__name__}; tried again in {_AFTER_FAILURE:.0f} s")
+            self._try_later(series)
+
+    def _try_later(self, series: str) -> None:
+        with self._changed:
+            self._arrived.setdefault(series, time.monotonic() + _AFTER_FAILURE - self._settings.settle)
 
     def _note_outcome(self, series: str, outcome: SeriesOutcome) -> None:
         self.decisions[outcome.decision] = self.decisions.get(outcome.decision, 0) + 1  # type: ignore[index,arg-type]

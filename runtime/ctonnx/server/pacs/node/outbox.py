@@ -125,6 +125,11 @@ class Outbox:
                 "INSERT INTO starts VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET count = count + 1", (series,)
             )
 
+    def end(self, series: str) -> None:
+        """Takes back the count of a start: the prediction did not finish, but did not end the process either."""
+        with suppress(sqlite3.OperationalError), self._lock, self._transaction() as base:  # a full disk
+            base.execute("UPDATE starts SET count = count - 1 WHERE name = ? AND count > 0", (series,))
+
     def starts(self) -> dict[str, int]:
         """Returns the number of predictions of each series that did not end."""
         return dict(self._all("SELECT name, count FROM starts"))

@@ -26,6 +26,7 @@ from ctonnx.server.pacs.results.folder import made_objects, write_object
 __all__ = ["DiskFull", "SeriesOutcome", "SeriesWorker", "content_of", "required_rule"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_MOST_STARTS = 5  # predictions of a series that ended the process, as the operating system does if memory is short
 
 
 class DiskFull(CtonnxError):
@@ -97,14 +98,18 @@ class SeriesWorker:
             if isinstance(error, OSError) and error.errno not in _FULL:
                 raise
             reason = error.strerror if isinstance(error, OSError) else str(error)
+            self._outbox.end(series)
             raise DiskFull(f"expected space for the results of a series, found none ({reason})") from error
 
     def _process(self, series: str, files: Sequence[Path], content: str) -> SeriesOutcome:
         start = time.perf_counter()
-        self._outbox.start(series)
+        starts = self._outbox.starts().get(series, 0)
         results: list[tuple[str, str]] = []
         decision, error = None, None
         try:
+            if starts >= _MOST_STARTS:
+                raise CtonnxError(f"its prediction ended the node {starts} times, possibly as memory was short")
+            self._outbox.start(series)
             group, record, images = self._predict(files)
             if isinstance(record, GroupPrediction):
                 decision = record.decision
@@ -112,6 +117,7 @@ class SeriesWorker:
             else:
                 error = record.error
         except NotEnoughMemory:  # of this moment, not of the series
+            self._outbox.end(series)
             raise
         except CtonnxError as found:
             decision, error = None, str(found)
@@ -119,6 +125,10 @@ class SeriesWorker:
             if found.errno in _FULL:
                 raise
             decision, error = None, found.strerror or type(found).__name__
+        except sqlite3.OperationalError:
+            raise
+        except Exception as found:  # its text may quote an element, and another series must not wait for this one
+            decision, error, results = None, f"an error of ctonnx: {type(found).__name__}", []
         outcome = SeriesOutcome(
             series=series,
             instances=len(files),

@@ -177,6 +177,23 @@ def test_full_disk_is_tried_again(run: Run, tmp_path: Path, monkeypatch: pytest.
         assert eventually(lambda: place.got)
 
 
+def test_error_of_the_disk_does_not_end_the_node(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, errors = Spool.files, [OSError(5, "Input/output error")]
+
+    def files(self: Spool, series: str) -> list[Path]:
+        if errors:
+            raise errors.pop()
+        return real(self, series)
+
+    monkeypatch.setattr(Spool, "files", files)
+    monkeypatch.setattr(module, "_AFTER_FAILURE", 0.3)
+    place = Place()
+    with run(place) as (node, lines):
+        send_files(node.port, write_series(tmp_path / "scans", 1))
+        assert eventually(lambda: place.got)
+        assert lines[0].endswith(": OSError; tried again in 0 s")
+
+
 def test_error_of_the_queue_does_not_end_the_sending(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sqlite3
 

@@ -146,12 +146,45 @@ def test_what_the_machine_lacks_for_a_moment_is_no_failure_of_the_series(
                 patch.setattr(desk.worker, "_predict", fail)
             case name:
                 patch.setattr(desk.outbox, name, fail)
-        with pytest.raises(raised):
-            desk.worker.process(series)
+        for _ in range(6):  # more often than a prediction may end the process
+            with pytest.raises(raised):
+                desk.worker.process(series)
     outcome = desk.worker.process(series)
     assert outcome is not None
     assert outcome.error is None
-    assert len(desk.events) == 1 + (where == "finish")
+    assert len(desk.events) == 1 + 6 * (where == "finish")
+
+
+def test_unexpected_exception_fails_the_series_and_its_text_is_not_kept(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise KeyError("P1^Test")
+
+    series = desk.take(*write_series(tmp_path / "scans", 1))
+    monkeypatch.setattr(desk.worker, "_predict", fail)
+    outcome = desk.worker.process(series)
+    assert outcome is not None
+    assert (outcome.decision, outcome.error) == (None, "an error of ctonnx: KeyError")
+    assert "P1" not in json.dumps(desk.events)
+    assert desk.worker.process(series) is None
+
+
+def test_series_whose_prediction_ended_the_process_five_times_fails(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*arguments: Any) -> None:
+        raise SystemExit
+
+    series = desk.take(*write_series(tmp_path / "scans", 1))
+    monkeypatch.setattr(desk.worker, "_predict", end)
+    for _ in range(5):
+        with pytest.raises(SystemExit):
+            desk.worker.process(series)
+    outcome = desk.worker.process(series)
+    assert outcome is not None
+    assert outcome.error == "its prediction ended the node 5 times, possibly as memory was short"
+    assert desk.outbox.starts() == {}
 
 
 def test_content_depends_on_the_names_alone(tmp_path: Path) -> None:
