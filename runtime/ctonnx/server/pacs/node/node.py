@@ -227,12 +227,12 @@ class Node:
         destination = self._destinations.get(name)
         if destination is None:
             for item in batch:
-                self._note_sent(item, Outcome("it is not a destination any more"), wait=None)
+                self._note_sent(item, Outcome("it is not a destination any more"), is_final=True)
             return
         files = [self.spool.results / f"{item.uid}.dcm" for item in batch]
         there = [(item, file) for item, file in zip(batch, files, strict=True) if file.is_file()]
         for item in {*batch} - {item for item, _ in there}:
-            self._note_sent(item, Outcome("its file is missing"), wait=None)
+            self._note_sent(item, Outcome("its file is missing"), is_final=True)
         if not there:
             return
         with closing(destination.send([file for _, file in there])) as outcomes:
@@ -243,11 +243,11 @@ class Node:
                     outcome = next(outcomes)
                 except Exception as error:  # other results and destinations must not wait for this one
                     outcome = Outcome(f"an error of ctonnx: {type(error).__name__}", is_rejection=True)
-                    self._note_sent(item, outcome, wait=wait_before_next(item.attempts + 1, outcome))
+                    self._note_sent(item, outcome)
                     return
-                self._note_sent(item, outcome, wait=wait_before_next(item.attempts + 1, outcome))
+                self._note_sent(item, outcome)
 
-    def _note_sent(self, item: Item, outcome: Outcome, *, wait: float | None) -> None:
+    def _note_sent(self, item: Item, outcome: Outcome, *, is_final: bool = False) -> None:
         facts = {"result": item.uid, "kind": item.kind, "series": item.series, "destination": item.destination}
         if outcome.error is None:
             self.outbox.mark_sent(item)
@@ -255,7 +255,9 @@ class Node:
             if not self.outbox.is_needed(item.uid):
                 (self.spool.results / f"{item.uid}.dcm").unlink(missing_ok=True)
             return
-        self.outbox.mark_failed(item, outcome.error, wait=wait)
+        rejections = item.rejections + outcome.is_rejection
+        wait = None if is_final else wait_before_next(item.attempts + 1, outcome, rejections=rejections)
+        self.outbox.mark_failed(item, outcome.error, wait=wait, is_rejection=outcome.is_rejection)
         self.audit.append("result not sent", **facts, error=outcome.error, final=wait is None)
         if wait is None:
             self._log(f"a result is not sent to {item.destination}: {outcome.error}; see: ctonnx node status")

@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS results (
     kind TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('queued', 'sent', 'dead')),
     attempts INTEGER NOT NULL DEFAULT 0,
+    rejections INTEGER NOT NULL DEFAULT 0,  -- attempts that the destination answered with a rejection
     due REAL NOT NULL,          -- time of the next attempt
     changed REAL NOT NULL,
     error TEXT,
@@ -51,13 +52,14 @@ _VERSION = 1
 
 
 class Item(NamedTuple):
-    """A result for a destination, and the number of failed attempts to send it."""
+    """A result for a destination, and the numbers of failed attempts to send it and of rejections among them."""
 
     uid: str
     destination: str
     series: str
     kind: str
     attempts: int
+    rejections: int = 0
 
 
 class Counts(NamedTuple):
@@ -164,14 +166,14 @@ class Outbox:
             )
             base.execute("DELETE FROM starts WHERE name = ?", (series,))
             base.executemany(
-                "INSERT INTO results VALUES (?, ?, ?, ?, 'queued', 0, ?, ?, NULL) ON CONFLICT DO NOTHING",
+                "INSERT INTO results VALUES (?, ?, ?, ?, 'queued', 0, 0, ?, ?, NULL) ON CONFLICT DO NOTHING",
                 [(uid, place, series, kind, now, now) for uid, kind in results for place in destinations],
             )
 
     def due(self, limit: int) -> list[Item]:
         """Returns the results to send now, the one that waits longest first."""
         rows = self._all(
-            "SELECT uid, destination, series, kind, attempts FROM results WHERE state = 'queued' AND due <= ? "
+            "SELECT uid, destination, series, kind, attempts, rejections FROM results WHERE state = 'queued' AND due <= ? "
             "ORDER BY due, rowid LIMIT ?",
             time.time(),
             limit,
@@ -182,17 +184,18 @@ class Outbox:
         """Records that a destination has a result."""
         self._change(item, "sent", due=0, error=None)
 
-    def mark_failed(self, item: Item, error: str, *, wait: float | None) -> None:
+    def mark_failed(self, item: Item, error: str, *, wait: float | None, is_rejection: bool = False) -> None:
         """Records a failed attempt; the next one is after a number of seconds, or, with None, never."""
         state: State = "dead" if wait is None else "queued"
-        self._change(item, state, due=time.time() + (wait or 0), error=error)
+        self._change(item, state, due=time.time() + (wait or 0), error=error, rejections=int(is_rejection))
 
     def retry(self) -> int:
         """Queues all results again that are dead or wait for their next attempt; returns the number of dead ones."""
         with self._lock, self._transaction() as base:
             now = time.time()
             dead = base.execute(
-                "UPDATE results SET state = 'queued', attempts = 0, due = ?, changed = ? WHERE state = 'dead'",
+                "UPDATE results SET state = 'queued', attempts = 0, rejections = 0, due = ?, changed = ? "
+                "WHERE state = 'dead'",
                 (now, now),
             ).rowcount
             base.execute("UPDATE results SET due = ? WHERE state = 'queued'", (now,))
@@ -226,12 +229,12 @@ class Outbox:
                 "DELETE FROM series WHERE finished < ? AND name NOT IN (SELECT series FROM results)", (before,)
             )
 
-    def _change(self, item: Item, state: State, *, due: float, error: str | None) -> None:
+    def _change(self, item: Item, state: State, *, due: float, error: str | None, rejections: int = 0) -> None:
         with self._lock, self._transaction() as base:
             base.execute(
-                "UPDATE results SET state = ?, due = ?, error = ?, changed = ?, attempts = attempts + 1 "
-                "WHERE uid = ? AND destination = ?",
-                (state, due, error, time.time(), item.uid, item.destination),
+                "UPDATE results SET state = ?, due = ?, error = ?, changed = ?, attempts = attempts + 1, "
+                "rejections = rejections + ? WHERE uid = ? AND destination = ?",
+                (state, due, error, time.time(), rejections, item.uid, item.destination),
             )
 
     def _transaction(self) -> "_Transaction":

@@ -17,6 +17,8 @@ _MAY_RETRY = range(0xA700, 0xA800)  # out of resources
 _WARNINGS = (0xB000, 0xB006, 0xB007)  # stored, with elements coerced or discarded
 _FIRST_WAIT, _LONGEST_WAIT = 5.0, 600.0  # seconds
 _MOST_REJECTIONS = 5
+_DUPLICATE = 0x0111  # the destination has the object, whose UID is derived from all that it depends on
+_NOT_NOW = frozenset({401, 403, 404, 408, 425, 429})  # a token is renewed, a proxy or a service comes back
 _UNREACHED, _UNREADABLE = "it cannot be reached", "its file is not one of DICOM: it was damaged"
 
 
@@ -42,20 +44,21 @@ class Destination(Protocol):
         """Sends files in order; yields the outcome of each."""
 
 
-def wait_before_next(attempts: int, outcome: Outcome) -> float | None:
+def wait_before_next(attempts: int, outcome: Outcome, *, rejections: int = 0) -> float | None:
     """Returns the seconds before the next attempt; None if there is none.
 
-    It doubles from 5 seconds to ten minutes. A rejection is final after five; a destination that does not answer is
-    tried until it does.
+    It doubles from 5 seconds to ten minutes. The fifth rejection is final; a destination that does not answer is tried
+    until it does.
 
     Args:
         attempts: Number of failed attempts, this one included.
         outcome: Outcome of this one.
+        rejections: Number of rejections, this one included.
 
     >>> [wait_before_next(number, Outcome("no answer")) for number in (1, 2, 3, 50)]
     [5.0, 10.0, 20.0, 600.0]
     """
-    if outcome.is_rejection and attempts >= _MOST_REJECTIONS:
+    if outcome.is_rejection and rejections >= _MOST_REJECTIONS:
         return None
     return float(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(attempts - 1, 10)))
 
@@ -113,7 +116,7 @@ class DicomDestination:
         status = answer.get("Status")
         if status is None:
             return Outcome("it did not answer")
-        if status == 0 or status in _WARNINGS:
+        if status in (0, _DUPLICATE, *_WARNINGS):
             return Outcome()
         return Outcome(f"it answered with status {status:04X}", is_rejection=status not in _MAY_RETRY)
 
@@ -156,12 +159,11 @@ class WebDestination:
                 yield Outcome(_UNREADABLE, is_rejection=True)
             except requests.HTTPError as error:
                 code = error.response.status_code if error.response is not None else 0
-                if code == 409:  # it has the object already, or rejects it
-                    yield Outcome("it answered with HTTP status 409", is_rejection=True)
+                if code == 409 and _has_it_already(error.response):
+                    yield Outcome()
                 else:
-                    yield Outcome(
-                        f"it answered with HTTP status {code}", is_rejection=400 <= code < 500 and code != 429
-                    )
+                    is_rejection = 400 <= code < 500 and code not in _NOT_NOW
+                    yield Outcome(f"it answered with HTTP status {code}", is_rejection=is_rejection)
             except requests.JSONDecodeError as error:
                 yield Outcome(f"it sent an answer that cannot be read ({type(error).__name__})", is_rejection=True)
             except (requests.RequestException, OSError):
@@ -185,11 +187,25 @@ def _outcome_of(answer: Any) -> Outcome:
 
     Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part18/sect_10.5.3.html
     """
-    if answer.get("FailedSOPSequence"):
+    if failed := answer.get("FailedSOPSequence"):
+        if all(one.get("FailureReason") == _DUPLICATE for one in failed):
+            return Outcome()
         return Outcome("it did not store the object", is_rejection=True)
     if not answer.get("ReferencedSOPSequence"):
         return Outcome("its answer does not name the object as stored", is_rejection=True)
     return Outcome()
+
+
+def _has_it_already(response: Any) -> bool:
+    """Returns whether an answer of STOW-RS with HTTP status 409 has "duplicate SOP instance" as its only reason."""
+    from pydicom.dataset import Dataset
+
+    try:
+        found = response.json()
+        answer = Dataset.from_json(found[0] if isinstance(found, list) else found)
+        return bool(answer.get("FailedSOPSequence")) and _outcome_of(answer).error is None
+    except Exception:  # a text, or an answer that is not one of STOW-RS
+        return False
 
 
 def _meta(file: Path) -> Any:

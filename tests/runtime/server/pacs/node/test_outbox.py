@@ -63,6 +63,18 @@ def test_a_failed_attempt_waits_and_a_dead_one_waits_for_retry(tmp_path: Path) -
     assert {(item.destination, item.attempts) for item in outbox.due(9)} == {("A@h:1", 1), ("B@h:2", 0)}
 
 
+def test_rejections_are_counted_apart_from_other_failures(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    finish(outbox, uids=("1.2",))
+    for is_rejection in (False, True, False):
+        outbox.mark_failed(outbox.due(1)[0], "no", wait=-60, is_rejection=is_rejection)
+    (item,) = [one for one in outbox.due(9) if one.attempts]
+    assert (item.attempts, item.rejections) == (3, 1)
+    outbox.mark_failed(item, "no", wait=None, is_rejection=True)
+    outbox.retry()
+    assert [(one.attempts, one.rejections) for one in outbox.due(9)] == [(0, 0)] * 2
+
+
 def test_a_series_whose_prediction_ended_the_process_is_counted(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     outbox.start("s")

@@ -44,6 +44,7 @@ def answering(*statuses: int, sop_class: str = CTImageStorage, title: str = "PAC
         (0xB000, Outcome()),
         (0xB006, Outcome()),
         (0xB007, Outcome()),
+        (0x0111, Outcome()),  # duplicate SOP instance
         (0xA700, Outcome("it answered with status A700")),
         (0xA7FF, Outcome("it answered with status A7FF")),
         (0xA900, Outcome("it answered with status A900", is_rejection=True)),
@@ -138,6 +139,7 @@ def web(status: int, body: bytes = b"{}", kind: str = "application/dicom+json") 
 
 
 STORED = b'{"00081199": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": ["1.2"]}}]}}'
+DUPLICATE = b'{"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [273]}}]}}'
 FAILED = b'{"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]}}'
 
 
@@ -149,8 +151,13 @@ FAILED = b'{"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value"
         (200, b"{}", Outcome("its answer does not name the object as stored", is_rejection=True)),
         (202, FAILED, Outcome("it did not store the object", is_rejection=True)),
         (400, b"", Outcome("it answered with HTTP status 400", is_rejection=True)),
-        (401, b"", Outcome("it answered with HTTP status 401", is_rejection=True)),
+        (401, b"", Outcome("it answered with HTTP status 401")),  # until the token is renewed
+        (403, b"", Outcome("it answered with HTTP status 403")),
+        (404, b"", Outcome("it answered with HTTP status 404")),
         (409, b"", Outcome("it answered with HTTP status 409", is_rejection=True)),
+        (409, FAILED, Outcome("it answered with HTTP status 409", is_rejection=True)),
+        (409, DUPLICATE, Outcome()),
+        (202, DUPLICATE, Outcome()),
         (429, b"", Outcome("it answered with HTTP status 429")),
         (500, b"", Outcome("it answered with HTTP status 500")),
         (503, b"", Outcome("it answered with HTTP status 503")),
@@ -212,8 +219,9 @@ def test_orthanc_has_what_was_sent_by_both_ways(tmp_path: Path) -> None:
 
 def test_rejection_is_final_after_five_attempts_and_silence_never_is() -> None:
     rejected, silent = Outcome("no", is_rejection=True), Outcome("no")
-    assert [wait_before_next(number, rejected) for number in range(1, 7)] == [5.0, 10.0, 20.0, 40.0, None, None]
-    assert wait_before_next(5000, silent) == 600.0
+    assert [wait_before_next(number, rejected, rejections=number) for number in range(1, 7)] == [5.0, 10.0, 20.0, 40.0, None, None]
+    assert wait_before_next(5000, silent, rejections=4) == 600.0
+    assert wait_before_next(5000, rejected, rejections=1) == 600.0  # the first after an outage
 
 
 def test_batches_keep_the_order_of_each_destination() -> None:
