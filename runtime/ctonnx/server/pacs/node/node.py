@@ -232,7 +232,7 @@ class Node:
         files = [self.spool.results / f"{item.uid}.dcm" for item in batch]
         there = [(item, file) for item, file in zip(batch, files, strict=True) if file.is_file()]
         for item in {*batch} - {item for item, _ in there}:
-            self._note_sent(item, Outcome("its file is missing"), is_final=True)
+            self._note_missing(item)
         if not there:
             return
         with closing(destination.send([file for _, file in there])) as outcomes:
@@ -246,6 +246,20 @@ class Node:
                     self._note_sent(item, outcome)
                     return
                 self._note_sent(item, outcome)
+
+    def _note_missing(self, item: Item) -> None:
+        """Has the series of a result without its file predicted again, once, if its instances are there."""
+        is_open = self.outbox.content_of(item.series) is None
+        if not self.spool.files(item.series) or (item.rejections and not is_open):
+            reason = "its file is missing, and its series is not in the spool or has other instances by now"
+            self._note_sent(item, Outcome(reason), is_final=True)
+            return
+        if not is_open:
+            self.outbox.reopen(item.series)
+            with self._changed:
+                self._arrived.setdefault(item.series, time.monotonic() - self._settings.settle)
+                self._changed.notify_all()
+        self._note_sent(item, Outcome("its file is missing; its series is predicted again", is_rejection=not is_open))
 
     def _note_sent(self, item: Item, outcome: Outcome, *, is_final: bool = False) -> None:
         facts = {"result": item.uid, "kind": item.kind, "series": item.series, "destination": item.destination}

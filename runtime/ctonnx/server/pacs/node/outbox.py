@@ -120,6 +120,11 @@ class Outbox:
         row = self._one("SELECT content FROM series WHERE name = ?", series)
         return None if row is None else str(row[0])
 
+    def reopen(self, series: str) -> None:
+        """Forgets what a series was finished with, so that it is predicted again."""
+        with self._lock, self._transaction() as base:
+            base.execute("DELETE FROM series WHERE name = ?", (series,))
+
     def start(self, series: str) -> None:
         """Counts the start of a prediction, until it is finished: one that ends the process is known at the next."""
         with self._lock, self._transaction() as base:

@@ -22,6 +22,7 @@ from ctonnx.server.pacs.node.outbox import Outbox
 from ctonnx.server.pacs.node.spool import Spool
 from ctonnx.server.pacs.results.document import ImageResult, ObjectKind, ResultModel
 from ctonnx.server.pacs.results.folder import made_objects, write_object
+from ctonnx.system.files import sync_folder
 
 __all__ = ["DiskFull", "SeriesOutcome", "SeriesWorker", "content_of", "required_rule"]
 
@@ -183,6 +184,7 @@ class SeriesWorker:
         for kind, made in made_objects(group, record, images, self._model, self._kinds):
             write_object(made, self._spool.results)
             written.append((str(made.SOPInstanceUID), kind))
+        sync_folder(self._spool.results)  # before the queue has them
         return written
 
 

@@ -142,15 +142,35 @@ def test_destination_that_raises_or_was_removed_does_not_stop_the_others(
         assert "P1" not in "".join(lines)
 
 
-def test_result_whose_file_is_missing_is_dead(run: Run, tmp_path: Path) -> None:
+def test_result_whose_file_is_missing_is_made_again(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_there = threading.Event()
+    place = Place(answer=lambda: Outcome() if is_there.is_set() else Outcome("it cannot be reached"))
+    with run(place, kinds=("sr", "sc")) as (node, lines):
+        send_files(node.port, write_series(tmp_path / "scans", 1))
+        assert eventually(lambda: node.outbox.counts().queued)
+        files = {file.name: file.unlink() for file in node.spool.results.iterdir()}
+        is_there.set()
+        node.outbox.retry()
+        assert eventually(lambda: len(lines) == 2)
+        assert {file.name for file in node.spool.results.iterdir()} <= set(files)
+        assert eventually(lambda: node.outbox.retry() == 0 and not node.outbox.counts().queued)
+        assert {f"{uid}.dcm" for uid in place.got} == set(files)
+
+
+def test_result_whose_file_is_missing_is_dead_without_its_series(run: Run, tmp_path: Path) -> None:
     with run(Place("A@h:1", lambda: Outcome("it cannot be reached"))) as (node, _):
         send_files(node.port, write_series(tmp_path / "scans", 1))
         assert eventually(lambda: node.outbox.counts().queued)
         for file in node.spool.results.iterdir():
             file.unlink()
+        for series in node.spool.series():
+            node.spool.remove(series)
         node.outbox.retry()
         assert eventually(lambda: node.outbox.counts().dead)
-        assert node.outbox.unsent(1)[0]["error"] == "its file is missing"
+        reason = "its file is missing, and its series is not in the spool or has other instances by now"
+        assert node.outbox.unsent(1)[0]["error"] == reason
 
 
 def test_full_disk_is_tried_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

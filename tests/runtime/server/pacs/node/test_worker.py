@@ -155,6 +155,24 @@ def test_what_the_machine_lacks_for_a_moment_is_no_failure_of_the_series(
     assert len(desk.events) == 1 + 6 * (where == "finish")
 
 
+def test_names_of_results_are_on_the_disk_before_the_queue_has_them(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ctonnx.server.pacs.node import worker
+
+    real, seen = worker.sync_folder, list[tuple[Path, int, int]]()
+
+    def sync(folder: Path) -> None:
+        seen.append((folder, len(list(folder.iterdir())), len(desk.outbox.due(9))))
+        real(folder)
+
+    monkeypatch.setattr(worker, "sync_folder", sync)
+    desk.worker.process(desk.take(*write_series(tmp_path / "scans", 1)))
+    ((folder, files, queued),) = seen
+    assert (folder, queued) == (desk.spool.results, 0)
+    assert files >= 2
+
+
 def test_unexpected_exception_fails_the_series_and_its_text_is_not_kept(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
