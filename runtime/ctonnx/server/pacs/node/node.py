@@ -23,8 +23,9 @@ from ctonnx.server.pacs.node.receiver import Receiver
 from ctonnx.server.pacs.node.sender import Destination, Outcome, in_batches, wait_before_next
 from ctonnx.server.pacs.node.settings import NodeSettings
 from ctonnx.server.pacs.node.spool import Instance, Spool
-from ctonnx.server.pacs.node.worker import DiskFull, SeriesOutcome, SeriesWorker, content_of
+from ctonnx.server.pacs.node.worker import DiskFull, SeriesOutcome, SeriesWorker
 from ctonnx.server.pacs.results.document import ResultModel
+from ctonnx.server.pacs.results.source import content_of
 from ctonnx.system.text import Log, counted
 
 __all__ = ["Node", "open_site_key", "read_site_key"]

@@ -23,7 +23,7 @@ State: TypeAlias = Literal["queued", "sent", "dead"]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS series (
     name TEXT PRIMARY KEY,      -- pseudonym
-    content TEXT NOT NULL,      -- hash of the names of its instances
+    content TEXT NOT NULL,      -- hash of its instances
     finished REAL NOT NULL,     -- seconds since the epoch
     instances INTEGER NOT NULL,
     decision TEXT,              -- NULL if it failed
@@ -156,7 +156,7 @@ class Outbox:
 
         Args:
             series: Pseudonym.
-            content: Hash of the names of its instances.
+            content: Hash of its instances.
             instances: Number of its instances.
             decision: Decision about the series; None if it failed.
             error: Reason if it failed.

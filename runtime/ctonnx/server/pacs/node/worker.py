@@ -1,7 +1,6 @@
 """From a complete series in the spool to results in the queue."""
 
 import errno
-import hashlib
 import sqlite3
 import time
 from collections.abc import Collection, Sequence
@@ -22,9 +21,10 @@ from ctonnx.server.pacs.node.outbox import Outbox
 from ctonnx.server.pacs.node.spool import Spool
 from ctonnx.server.pacs.results.document import ImageResult, ObjectKind, ResultModel
 from ctonnx.server.pacs.results.folder import made_objects, write_object
+from ctonnx.server.pacs.results.source import content_of
 from ctonnx.system.files import sync_folder
 
-__all__ = ["DiskFull", "SeriesOutcome", "SeriesWorker", "content_of", "required_rule"]
+__all__ = ["DiskFull", "SeriesOutcome", "SeriesWorker", "required_rule"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _MOST_STARTS = 5  # predictions of a series that ended the process, as the operating system does if memory is short
@@ -114,7 +114,7 @@ class SeriesWorker:
             group, record, images = self._predict(files)
             if isinstance(record, GroupPrediction):
                 decision = record.decision
-                results = self._write(group, record, images)
+                results = self._write(group, record, images, content)
             else:
                 error = record.error
         except NotEnoughMemory:  # of this moment, not of the series
@@ -179,9 +179,11 @@ class SeriesWorker:
         )
         return groups[0], found, images
 
-    def _write(self, group: Group, record: GroupPrediction, images: Sequence[ImageResult]) -> list[tuple[str, str]]:
+    def _write(
+        self, group: Group, record: GroupPrediction, images: Sequence[ImageResult], content: str
+    ) -> list[tuple[str, str]]:
         written: list[tuple[str, str]] = []
-        for kind, made in made_objects(group, record, images, self._model, self._kinds):
+        for kind, made in made_objects(group, record, images, self._model, self._kinds, content=content):
             write_object(made, self._spool.results)
             written.append((str(made.SOPInstanceUID), kind))
         sync_folder(self._spool.results)  # before the queue has them
@@ -201,8 +203,3 @@ def required_rule(predictor: Predictor) -> GroupRule:
             "images of suspicious and other classes"
         )
     return rule
-
-
-def content_of(files: Sequence[Path]) -> str:
-    """Returns a hash of the names of a series' instances."""
-    return hashlib.sha256("\n".join(sorted(file.name for file in files)).encode()).hexdigest()

@@ -142,9 +142,7 @@ def test_destination_that_raises_or_was_removed_does_not_stop_the_others(
         assert "P1" not in "".join(lines)
 
 
-def test_result_whose_file_is_missing_is_made_again(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_result_whose_file_is_missing_is_made_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     is_there = threading.Event()
     place = Place(answer=lambda: Outcome() if is_there.is_set() else Outcome("it cannot be reached"))
     with run(place, kinds=("sr", "sc")) as (node, lines):

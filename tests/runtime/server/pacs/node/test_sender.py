@@ -219,7 +219,14 @@ def test_orthanc_has_what_was_sent_by_both_ways(tmp_path: Path) -> None:
 
 def test_rejection_is_final_after_five_attempts_and_silence_never_is() -> None:
     rejected, silent = Outcome("no", is_rejection=True), Outcome("no")
-    assert [wait_before_next(number, rejected, rejections=number) for number in range(1, 7)] == [5.0, 10.0, 20.0, 40.0, None, None]
+    assert [wait_before_next(number, rejected, rejections=number) for number in range(1, 7)] == [
+        5.0,
+        10.0,
+        20.0,
+        40.0,
+        None,
+        None,
+    ]
     assert wait_before_next(5000, silent, rejections=4) == 600.0
     assert wait_before_next(5000, rejected, rejections=1) == 600.0  # the first after an outage
 

@@ -18,7 +18,7 @@ from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.server.pacs.audit import AuditLog, audit_lines
 from ctonnx.server.pacs.node.outbox import Outbox
 from ctonnx.server.pacs.node.spool import Spool
-from ctonnx.server.pacs.node.worker import DiskFull, SeriesWorker, content_of, required_rule
+from ctonnx.server.pacs.node.worker import DiskFull, SeriesWorker, required_rule
 from ctonnx.server.pacs.results.document import ResultModel
 
 
@@ -101,6 +101,23 @@ def test_late_instances_have_results_of_their_own(desk: Desk, tmp_path: Path) ->
     assert outcome is not None
     assert outcome.instances == 3
     assert len({item.uid for item in desk.outbox.due(99)}) == 2 * len(before)
+
+
+@pytest.mark.parametrize("changes", [{"PatientName": "Other^Name"}, {"PixelData": bytes(2 * 64 * 64)}])
+def test_corrected_instance_has_results_of_its_own(desk: Desk, tmp_path: Path, changes: dict[str, Any]) -> None:
+    first, second = write_series(tmp_path / "scans", 2)
+    corrected = dcmread(first)
+    for name, value in changes.items():
+        setattr(corrected, name, value)
+    corrected.save_as(tmp_path / "corrected.dcm")
+    series = desk.take(first, second)
+    desk.worker.process(series)
+    before = {item.uid for item in desk.outbox.due(99)}
+    desk.take(tmp_path / "corrected.dcm")
+    outcome = desk.worker.process(series)
+    assert outcome is not None
+    assert outcome.instances == 2
+    assert len({item.uid for item in desk.outbox.due(99)} - before) >= 2
 
 
 def test_series_that_cannot_be_predicted_fails_once_with_its_reason(desk: Desk, tmp_path: Path) -> None:
@@ -203,11 +220,6 @@ def test_series_whose_prediction_ended_the_process_five_times_fails(
     assert outcome is not None
     assert outcome.error == "its prediction ended the node 5 times, possibly as memory was short"
     assert desk.outbox.starts() == {}
-
-
-def test_content_depends_on_the_names_alone(tmp_path: Path) -> None:
-    assert content_of([tmp_path / "b", tmp_path / "a"]) == content_of([Path("a"), Path("b")])
-    assert content_of([Path("a")]) != content_of([Path("a"), Path("b")])
 
 
 def test_model_without_an_operating_point_is_an_error(model: Path) -> None:
