@@ -284,7 +284,7 @@ class Node:
         for series, last in self.spool.series().items():
             if last < before:
                 self._remove_finished(series)
-        self.outbox.forget(before=before)
+        self.outbox.forget(before=before, kept=self.spool.series())
         for file in self.spool.results.glob("*.dcm"):
             with suppress(FileNotFoundError):
                 if file.stat().st_mtime < before and not self.outbox.is_needed(file.stem):

@@ -7,7 +7,7 @@ A result is in a file, named by its UID. The queue, in SQLite, has a row for eac
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -178,8 +178,8 @@ class Outbox:
     def due(self, limit: int) -> list[Item]:
         """Returns the results to send now, the one that waits longest first."""
         rows = self._all(
-            "SELECT uid, destination, series, kind, attempts, rejections FROM results WHERE state = 'queued' AND due <= ? "
-            "ORDER BY due, rowid LIMIT ?",
+            "SELECT uid, destination, series, kind, attempts, rejections FROM results "
+            "WHERE state = 'queued' AND due <= ? ORDER BY due, rowid LIMIT ?",
             time.time(),
             limit,
         )
@@ -226,13 +226,25 @@ class Outbox:
         """Returns whether a result is still to be sent, or dead."""
         return self._one("SELECT 1 FROM results WHERE uid = ? AND state != 'sent' LIMIT 1", uid) is not None
 
-    def forget(self, *, before: float) -> None:
-        """Removes the rows of results sent, and of series finished, before a time, unless a result is not sent yet."""
+    def touch(self, series: str) -> None:
+        """Makes a finished series as new as one that is finished now, as its instances came again."""
+        with self._lock, self._transaction() as base:
+            base.execute("UPDATE series SET finished = ? WHERE name = ?", (time.time(), series))
+
+    def forget(self, *, before: float, kept: Collection[str] = ()) -> None:
+        """Removes the rows of results sent, and of series finished, before a time.
+
+        Args:
+            before: Time in seconds since the epoch.
+            kept: Series whose instances are in the spool. Their rows stay, as those of series with a result that is
+                not sent yet.
+        """
         with self._lock, self._transaction() as base:
             base.execute("DELETE FROM results WHERE state = 'sent' AND changed < ?", (before,))
-            base.execute(
-                "DELETE FROM series WHERE finished < ? AND name NOT IN (SELECT series FROM results)", (before,)
-            )
+            old = base.execute(
+                "SELECT name FROM series WHERE finished < ? AND name NOT IN (SELECT series FROM results)", (before,)
+            ).fetchall()
+            base.executemany("DELETE FROM series WHERE name = ?", [row for row in old if row[0] not in kept])
 
     def _change(self, item: Item, state: State, *, due: float, error: str | None, rejections: int = 0) -> None:
         with self._lock, self._transaction() as base:

@@ -91,9 +91,12 @@ class SeriesWorker:
         """
         files = self._spool.files(series)
         content = content_of(files)
-        if not files or self._outbox.content_of(series) == content:
-            return None
         try:
+            if not files:
+                return None
+            if self._outbox.content_of(series) == content:
+                self._outbox.touch(series)
+                return None
             return self._process(series, files, content)
         except (OSError, sqlite3.OperationalError) as error:
             if isinstance(error, OSError) and error.errno not in _FULL:

@@ -259,6 +259,22 @@ def test_instances_are_removed_after_their_time_but_never_before_their_results(
         assert len(lines) == 1
 
 
+def test_series_that_came_again_is_removed_and_not_predicted_again(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_HOUSEKEEPING", 0.1)
+    files, place = write_series(tmp_path / "scans", 1), Place()
+    with run(place, keep=3.0) as (node, lines):
+        send_files(node.port, files)
+        assert eventually(lambda: place.got)
+        time.sleep(2)
+        send_files(node.port, files)
+        time.sleep(2)
+        assert len(node.spool.series()) == 1
+        assert eventually(lambda: node.spool.series() == {})
+        assert len(lines) == 1
+
+
 def test_instance_that_comes_while_its_finished_series_is_removed_stays(run: Run, tmp_path: Path) -> None:
     first, late = write_series(tmp_path / "scans", 2)
     with run(kinds=()) as (node, lines):

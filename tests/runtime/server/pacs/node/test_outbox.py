@@ -109,6 +109,16 @@ def test_old_rows_go_unless_a_result_is_not_sent(tmp_path: Path) -> None:
     assert len(outbox.due(9)) == 2
 
 
+def test_a_series_in_the_spool_or_one_that_came_again_is_not_forgotten(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    for name in ("in spool", "again", "old"):
+        finish(outbox, name, uids=())
+    before = time.time()
+    outbox.touch("again")
+    outbox.forget(before=before, kept={"in spool": 0.0})
+    assert [outbox.content_of(name) for name in ("in spool", "again", "old")] == ["c", "c", None]
+
+
 def test_a_queue_of_a_later_release_is_rejected(tmp_path: Path) -> None:
     Outbox(tmp_path).close()
     base = sqlite3.connect(tmp_path / "queue.sqlite")
