@@ -36,6 +36,7 @@ _HOUSEKEEPING = 60.0  # seconds
 _ABANDONED = 600.0  # seconds without a byte of an instance that is being received
 _SEND_AT_A_TIME = 64
 _POLL = 1.0
+_BETWEEN_ROOM = 5.0  # seconds
 _AFTER_FAILURE = 30.0  # seconds before a series is tried again after the disk was full
 
 
@@ -68,6 +69,8 @@ class Node:
         self._arrived: dict[str, float] = {}  # series: time of its last instance, by time.monotonic
         self._stopping = threading.Event()
         self._results_wait = threading.Event()
+        self._needs_room = False  # an instance was rejected as the spool is full
+        self._made_room = 0.0
         self.received = self.rejected = 0
         self.decisions: dict[DecisionName | None, int] = {}
         with ExitStack() as stack:
@@ -130,6 +133,8 @@ class Node:
                     next_care = time.monotonic() + _HOUSEKEEPING
                 if (series := self._next_complete(next_care)) is not None:
                     self._process(series)
+                elif self._needs_room:
+                    next_care, self._needs_room, self._made_room = 0.0, False, time.monotonic()
         finally:
             self._stopping.set()
             self._results_wait.set()
@@ -166,12 +171,15 @@ class Node:
                 self.received += 1
             else:
                 self.rejected += 1
+                if self.spool.is_full() and time.monotonic() > self._made_room + _BETWEEN_ROOM:
+                    self._needs_room = True
+                    self._changed.notify_all()
 
     def _next_complete(self, until: float) -> str | None:
         """Returns a complete series, the first of those whose prediction never ended the process; None at a time."""
         starts: dict[str, int] | None = None
         with self._changed:
-            while not self._stopping.is_set() and (now := time.monotonic()) < until:
+            while not self._stopping.is_set() and not self._needs_room and (now := time.monotonic()) < until:
                 settle = self._settings.settle
                 complete = [name for name, last in self._arrived.items() if now - last >= settle]
                 if complete:
@@ -280,6 +288,8 @@ class Node:
     def _keep_house(self) -> None:
         """Removes what is older than the retention, and files of associations that ended in the middle."""
         self.spool.remove_abandoned(older_than=_ABANDONED)
+        if self.spool.is_nearly_full():
+            self._make_room()
         before = time.time() - self._settings.keep
         for series, last in self.spool.series().items():
             if last < before:
@@ -299,8 +309,10 @@ class Node:
 
     def _remove_finished(self, series: str) -> None:
         """Removes the instances of a series if its results are of just these; another may come at any moment."""
+        if series in self._arrived or (content := self.outbox.content_of(series)) is None:
+            return
         files = self.spool.files(series)
-        if self.outbox.content_of(series) == content_of(files):
+        if content == content_of(files):
             self.spool.remove(series, files)
 
 

@@ -245,6 +245,26 @@ def test_finished_series_make_room_also_those_of_an_earlier_start(run: Run, tmp_
         assert send_files(node.port, second) == [0]
 
 
+def test_full_spool_makes_room_without_a_prediction(run: Run, tmp_path: Path) -> None:
+    first, second = write_series(tmp_path / "1", 2), write_series(tmp_path / "2", 1)
+    with run(kinds=()) as (node, lines):
+        send_files(node.port, first)
+        assert eventually(lambda: len(lines) == 1)
+        node.spool.limit = node.spool.bytes  # reached after the last prediction
+        assert send_files(node.port, second) == [0xA700]
+        assert eventually(lambda: node.spool.series() == {})
+        assert send_files(node.port, second) == [0]
+
+
+def test_housekeeping_makes_room(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_HOUSEKEEPING", 0.1)
+    with run(kinds=()) as (node, lines):
+        send_files(node.port, write_series(tmp_path / "1", 2))
+        assert eventually(lambda: len(lines) == 1)
+        node.spool.limit = node.spool.bytes
+        assert eventually(lambda: node.spool.series() == {})
+
+
 def test_instances_are_removed_after_their_time_but_never_before_their_results(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
