@@ -20,7 +20,7 @@ from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.server.pacs.audit import AuditLog
 from ctonnx.server.pacs.node.outbox import Item, Outbox
 from ctonnx.server.pacs.node.receiver import Receiver
-from ctonnx.server.pacs.node.sender import Destination, Outcome, in_batches, wait_before_next
+from ctonnx.server.pacs.node.sender import Destination, Outcome, wait_before_next
 from ctonnx.server.pacs.node.settings import NodeSettings
 from ctonnx.server.pacs.node.spool import Instance, Spool
 from ctonnx.server.pacs.node.worker import DiskFull, SeriesOutcome, SeriesWorker
@@ -68,7 +68,10 @@ class Node:
         self._changed = threading.Condition()
         self._arrived: dict[str, float] = {}  # series: time of its last instance, by time.monotonic
         self._stopping = threading.Event()
-        self._results_wait = threading.Event()
+        # One thread for each destination, as a silent one takes a minute or more, and one for those of an earlier start
+        self._results_wait: dict[str | None, threading.Event] = {
+            name: threading.Event() for name in (*self._destinations, None)
+        }
         self._needs_room = False  # an instance was rejected as the spool is full
         self._made_room = 0.0
         self.received = self.rejected = 0
@@ -120,8 +123,11 @@ class Node:
 
     def run(self) -> None:
         """Predicts series and sends results until `stop` is called or an exception such as Ctrl-C is raised."""
-        sender = threading.Thread(target=self._send_all, name="ctonnx-sender")
-        sender.start()
+        senders = [
+            threading.Thread(target=self._send_all, args=(name,), name="ctonnx-sender") for name in self._results_wait
+        ]
+        for sender in senders:
+            sender.start()
         next_care = 0.0
         try:
             while not self._stopping.is_set():
@@ -137,8 +143,9 @@ class Node:
                     next_care, self._needs_room, self._made_room = 0.0, False, time.monotonic()
         finally:
             self._stopping.set()
-            self._results_wait.set()
-            sender.join()
+            self._wake_senders()
+            for sender in senders:
+                sender.join()
 
     def stop(self) -> None:
         """Makes `run` end after the series that it predicts."""
@@ -216,28 +223,34 @@ class Node:
         else:
             results = counted(outcome.results, "result")
             self._log(f"series {series}: {images}, {outcome.decision}, {results}, {outcome.seconds:.1f} s")
-        self._results_wait.set()
+        self._wake_senders()
 
-    def _send_all(self) -> None:
+    def _wake_senders(self) -> None:
+        for event in self._results_wait.values():
+            event.set()
+
+    def _send_all(self, name: str | None) -> None:
+        """Sends the results for a destination; None stands for those that are not destinations any more."""
+        others = () if name is not None else tuple(self._destinations)
         while not self._stopping.is_set():
             wait = _POLL
             try:
-                items = self.outbox.due(_SEND_AT_A_TIME)
-                for name, batch in in_batches(items).items():
-                    self._send(name, batch)
+                items = self.outbox.due(_SEND_AT_A_TIME, name, other_than=others)
+                if items:
+                    self._send(name, items)
             except Exception as error:  # a thread that ended would never send anything again
                 self._log(f"results wait {_AFTER_FAILURE:.0f} s: {type(error).__name__}")
                 items, wait = [], _AFTER_FAILURE
             if not items:
-                (self._results_wait if wait == _POLL else self._stopping).wait(wait)
-                self._results_wait.clear()
+                (self._results_wait[name] if wait == _POLL else self._stopping).wait(wait)
+                self._results_wait[name].clear()
 
-    def _send(self, name: str, batch: Sequence[Item]) -> None:
-        destination = self._destinations.get(name)
-        if destination is None:
+    def _send(self, name: str | None, batch: Sequence[Item]) -> None:
+        if name is None:
             for item in batch:
                 self._note_sent(item, Outcome("it is not a destination any more"), is_final=True)
             return
+        destination = self._destinations[name]
         files = [self.spool.results / f"{item.uid}.dcm" for item in batch]
         there = [(item, file) for item, file in zip(batch, files, strict=True) if file.is_file()]
         for item in {*batch} - {item for item, _ in there}:

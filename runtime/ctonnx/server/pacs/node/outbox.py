@@ -4,6 +4,7 @@ A result is in a file, named by its UID. The queue, in SQLite, has a row for eac
 `queued`, `sent` and `dead`; a dead one is not tried again until `ctonnx node retry`.
 """
 
+import json
 import sqlite3
 import threading
 import time
@@ -175,12 +176,21 @@ class Outbox:
                 [(uid, place, series, kind, now, now) for uid, kind in results for place in destinations],
             )
 
-    def due(self, limit: int) -> list[Item]:
-        """Returns the results to send now, the one that waits longest first."""
+    def due(self, limit: int, destination: str | None = None, *, other_than: Collection[str] = ()) -> list[Item]:
+        """Returns the results to send now, the one that waits longest first.
+
+        Args:
+            limit: Maximum number.
+            destination: Only those for this one; None for all.
+            other_than: Destinations whose results are left out.
+        """
         rows = self._all(
             "SELECT uid, destination, series, kind, attempts, rejections FROM results "
-            "WHERE state = 'queued' AND due <= ? ORDER BY due, rowid LIMIT ?",
+            "WHERE state = 'queued' AND due <= ? AND destination = COALESCE(?, destination) "
+            "AND destination NOT IN (SELECT value FROM json_each(?)) ORDER BY due, rowid LIMIT ?",
             time.time(),
+            destination,
+            json.dumps(list(other_than)),
             limit,
         )
         return [Item(*row) for row in rows]

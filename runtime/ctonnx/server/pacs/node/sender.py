@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ctonnx.server.pacs.node.outbox import Item
 from ctonnx.server.pacs.node.settings import DicomPeer
 
-__all__ = ["Destination", "DicomDestination", "Outcome", "WebDestination", "in_batches", "wait_before_next"]
+__all__ = ["Destination", "DicomDestination", "Outcome", "WebDestination", "wait_before_next"]
 
 _TIMEOUT = 30  # seconds
 _MAY_RETRY = range(0xA700, 0xA800)  # out of resources
@@ -216,11 +215,3 @@ def _meta(file: Path) -> Any:
         return dcmread(file, stop_before_pixels=True, specific_tags=[]).file_meta
     except Exception:  # pydicom raises any exception for a damaged file
         return None
-
-
-def in_batches(items: Sequence[Item]) -> dict[str, list[Item]]:
-    """Returns the items of each destination, in order."""
-    found: dict[str, list[Item]] = {}
-    for item in items:
-        found.setdefault(item.destination, []).append(item)
-    return found

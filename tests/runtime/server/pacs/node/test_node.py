@@ -142,6 +142,22 @@ def test_destination_that_raises_or_was_removed_does_not_stop_the_others(
         assert "P1" not in "".join(lines)
 
 
+def test_silent_destination_does_not_delay_the_others(run: Run, tmp_path: Path) -> None:
+    is_over = threading.Event()
+
+    def wait() -> Outcome:
+        is_over.wait(30)
+        return Outcome("it cannot be reached")
+
+    other = Place("B@h:2")
+    with run(Place("A@h:1", wait), other) as (node, _):
+        send_files(node.port, write_series(tmp_path / "scans", 1))
+        try:
+            assert eventually(lambda: other.got, seconds=20)
+        finally:
+            is_over.set()
+
+
 def test_result_whose_file_is_missing_is_made_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     is_there = threading.Event()
     place = Place(answer=lambda: Outcome() if is_there.is_set() else Outcome("it cannot be reached"))
@@ -219,10 +235,10 @@ def test_error_of_the_queue_does_not_end_the_sending(run: Run, tmp_path: Path, m
 
     real, errors = Outbox.due, [sqlite3.OperationalError("disk I/O error")]
 
-    def due(self: Outbox, limit: int) -> Any:
+    def due(self: Outbox, *arguments: Any, **options: Any) -> Any:
         if errors:
             raise errors.pop()
-        return real(self, limit)
+        return real(self, *arguments, **options)
 
     monkeypatch.setattr(Outbox, "due", due)
     monkeypatch.setattr(module, "_AFTER_FAILURE", 0.1)

@@ -30,6 +30,15 @@ def test_each_result_is_due_for_each_destination(tmp_path: Path) -> None:
     assert outbox.content_of("t") is None
 
 
+def test_results_are_due_by_destination_in_order(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    finish(outbox)
+    assert [one.uid for one in outbox.due(9, "A@h:1")] == ["1.2", "1.3"]
+    assert {one.destination for one in outbox.due(9, "A@h:1")} == {"A@h:1"}
+    assert {one.destination for one in outbox.due(9, other_than=["A@h:1"])} == {"B@h:2"}
+    assert outbox.due(9, other_than=["A@h:1", "B@h:2"]) == []
+
+
 def test_a_sent_result_is_not_due_again_after_a_restart_or_a_repeated_prediction(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     finish(outbox)

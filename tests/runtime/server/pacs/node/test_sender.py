@@ -14,8 +14,7 @@ from pynetdicom import AE, evt
 from tests.runtime.server.pacs.builders import write_series
 from tests.runtime.server.pacs.orthanc import free_port, missing_parts, running
 
-from ctonnx.server.pacs.node.outbox import Item
-from ctonnx.server.pacs.node.sender import DicomDestination, Outcome, WebDestination, in_batches, wait_before_next
+from ctonnx.server.pacs.node.sender import DicomDestination, Outcome, WebDestination, wait_before_next
 from ctonnx.server.pacs.node.settings import DicomPeer
 
 # pynetdicom leaves sockets open that could not be connected.
@@ -229,8 +228,3 @@ def test_rejection_is_final_after_five_attempts_and_silence_never_is() -> None:
     ]
     assert wait_before_next(5000, silent, rejections=4) == 600.0
     assert wait_before_next(5000, rejected, rejections=1) == 600.0  # the first after an outage
-
-
-def test_batches_keep_the_order_of_each_destination() -> None:
-    items = [Item(uid, place, "s", "sr", 0) for uid, place in [("1", "A"), ("1", "B"), ("2", "A")]]
-    assert in_batches(items) == {"A": [items[0], items[2]], "B": [items[1]]}
