@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from ctonnx.server.pacs.node.settings import DicomPeer
 
@@ -127,10 +128,21 @@ class WebDestination:
     Attributes:
         url: URL of the service, to which `/studies` is added.
         headers: Headers of each request, such as a bearer token's.
+
+    Raises:
+        ValueError: If the URL is none of a service, or has a name or a password, which would be in the queue, the log
+            and the page. The message does not quote it.
     """
 
     url: str
     headers: Callable[[], Mapping[str, str]]
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+            raise ValueError("expected a URL such as http://pacs:8042/dicom-web, without a name and password")
+        if parts.query or parts.fragment:
+            raise ValueError("expected a URL such as http://pacs:8042/dicom-web, without a query")
 
     @property
     def name(self) -> str:
@@ -145,6 +157,7 @@ class WebDestination:
         from pydicom.errors import InvalidDicomError
 
         session, is_reached = requests.Session(), True
+        session.auth = lambda request: request  # an object: requests would put the values of .netrc into its place
         for file in files:
             if not is_reached:  # each attempt may last until the time limit
                 yield Outcome(_UNREACHED)

@@ -196,6 +196,30 @@ def test_service_that_is_not_there_is_tried_once_for_a_batch(tmp_path: Path, mon
     assert len(tried) == 1
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:SECRET@pacs/dicom-web",
+        "https://SECRET@pacs/dicom-web",
+        "https://pacs/dicom-web?token=SECRET",
+        "https://pacs/dicom-web#SECRET",
+        "ftp://SECRET",
+        "SECRET",
+    ],
+)
+def test_url_with_a_password_is_rejected_and_not_quoted(url: str) -> None:
+    with pytest.raises(ValueError, match="expected a URL such as") as found:
+        WebDestination(url, dict)
+    assert "SECRET" not in str(found.value)
+
+
+def test_netrc_does_not_replace_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with web(200, STORED) as service:  # which compares the token
+        assert list(service.send(write_series(tmp_path / "scans", 1))) == [Outcome()]
+
+
 def test_token_file_that_is_missing_is_tried_again(tmp_path: Path) -> None:
     def headers() -> dict[str, str]:
         return {"Authorization": (tmp_path / "token").read_text()}
