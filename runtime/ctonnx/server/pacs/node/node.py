@@ -326,6 +326,7 @@ class Node:
             return
         files = self.spool.files(series)
         if content == content_of(files):
+            self.outbox.note_removed(series)
             self.spool.remove(series, files)
 
 

@@ -24,11 +24,12 @@ State: TypeAlias = Literal["queued", "sent", "dead"]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS series (
     name TEXT PRIMARY KEY,      -- pseudonym
-    content TEXT NOT NULL,      -- hash of its instances
+    content TEXT NOT NULL,      -- hash of its instances; empty if it is to be predicted again
     finished REAL NOT NULL,     -- seconds since the epoch
     instances INTEGER NOT NULL,
     decision TEXT,              -- NULL if it failed
-    error TEXT
+    error TEXT,
+    removed TEXT                -- hash of its instances when they were first removed from the spool
 );
 CREATE TABLE IF NOT EXISTS results (
     uid TEXT NOT NULL,
@@ -50,6 +51,7 @@ CREATE TABLE IF NOT EXISTS starts (
 CREATE INDEX IF NOT EXISTS due ON results (state, due);
 """
 _VERSION = 1
+_REMEMBERED = 90 * 24 * 3600.0  # seconds
 
 
 class Item(NamedTuple):
@@ -118,13 +120,23 @@ class Outbox:
 
     def content_of(self, series: str) -> str | None:
         """Returns the hash of the instances that a series had when it was finished; None if it never was."""
-        row = self._one("SELECT content FROM series WHERE name = ?", series)
+        row = self._one("SELECT content FROM series WHERE name = ? AND content != ''", series)
         return None if row is None else str(row[0])
 
     def reopen(self, series: str) -> None:
         """Forgets what a series was finished with, so that it is predicted again."""
         with self._lock, self._transaction() as base:
-            base.execute("DELETE FROM series WHERE name = ?", (series,))
+            base.execute("UPDATE series SET content = '' WHERE name = ?", (series,))
+
+    def note_removed(self, series: str) -> None:
+        """Records that the instances with which a series was finished are not in the spool any more."""
+        with self._lock, self._transaction() as base:
+            base.execute("UPDATE series SET removed = COALESCE(removed, content) WHERE name = ?", (series,))
+
+    def lacks_removed(self, series: str, content: str) -> bool:
+        """Returns whether instances of a series were removed before, and its instances by now are not the same."""
+        row = self._one("SELECT removed FROM series WHERE name = ?", series)
+        return row is not None and row[0] is not None and row[0] != content
 
     def start(self, series: str) -> None:
         """Counts the start of a prediction, until it is finished: one that ends the process is known at the next."""
@@ -167,7 +179,9 @@ class Outbox:
         now = time.time()
         with self._lock, self._transaction() as base:
             base.execute(
-                "INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (name) DO UPDATE SET "
+                "content = excluded.content, finished = excluded.finished, instances = excluded.instances, "
+                "decision = excluded.decision, error = excluded.error",
                 (series, content, now, instances, decision, error),
             )
             base.execute("DELETE FROM starts WHERE name = ?", (series,))
@@ -219,7 +233,9 @@ class Outbox:
     def counts(self) -> Counts:
         """Returns the numbers of results and series."""
         states = dict(self._all("SELECT state, COUNT(*) FROM results GROUP BY state"))
-        predicted, failed = self._one("SELECT COUNT(decision), COUNT(*) - COUNT(decision) FROM series") or (0, 0)
+        predicted, failed = self._one(
+            "SELECT COUNT(decision), COUNT(*) - COUNT(decision) FROM series WHERE content != ''"
+        ) or (0, 0)
         return Counts(states.get("queued", 0), states.get("sent", 0), states.get("dead", 0), predicted, failed)
 
     def unsent(self, limit: int) -> list[dict[str, Any]]:
@@ -244,6 +260,8 @@ class Outbox:
     def forget(self, *, before: float, kept: Collection[str] = ()) -> None:
         """Removes the rows of results sent, and of series finished, before a time.
 
+        That a series was predicted and removed is known for 90 days more.
+
         Args:
             before: Time in seconds since the epoch.
             kept: Series whose instances are in the spool. Their rows stay, as those of series with a result that is
@@ -252,9 +270,18 @@ class Outbox:
         with self._lock, self._transaction() as base:
             base.execute("DELETE FROM results WHERE state = 'sent' AND changed < ?", (before,))
             old = base.execute(
-                "SELECT name FROM series WHERE finished < ? AND name NOT IN (SELECT series FROM results)", (before,)
+                "SELECT name FROM series WHERE finished < ? AND (content != '' OR finished < ?) "
+                "AND name NOT IN (SELECT series FROM results)",
+                (before, before - _REMEMBERED),
             ).fetchall()
-            base.executemany("DELETE FROM series WHERE name = ?", [row for row in old if row[0] not in kept])
+            names = [row for row in old if row[0] not in kept]
+            base.executemany(
+                "UPDATE series SET removed = COALESCE(removed, content), content = '' WHERE name = ?", names
+            )
+            base.executemany(
+                "DELETE FROM series WHERE name = ? AND finished < ?",
+                [(name, before - _REMEMBERED) for (name,) in names],
+            )
 
     def _change(self, item: Item, state: State, *, due: float, error: str | None, rejections: int = 0) -> None:
         with self._lock, self._transaction() as base:

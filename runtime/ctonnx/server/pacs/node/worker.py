@@ -4,7 +4,7 @@ import errno
 import sqlite3
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from ctonnx.system.files import sync_folder
 __all__ = ["DiskFull", "SeriesOutcome", "SeriesWorker", "required_rule"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_INCOMPLETE = "earlier instances of the series were removed after their prediction, and a finding may be there"
 _MOST_STARTS = 5  # predictions of a series that ended the process, as the operating system does if memory is short
 
 
@@ -116,8 +117,13 @@ class SeriesWorker:
             self._outbox.start(series)
             group, record, images = self._predict(files)
             if isinstance(record, GroupPrediction):
+                version = content
+                if self._outbox.lacks_removed(series, content):
+                    version += " incomplete"  # another result than that of a series of these instances alone
+                    if record.decision == "negative":
+                        record = replace(record, decision="refer", reason=_INCOMPLETE)
                 decision = record.decision
-                results = self._write(group, record, images, content)
+                results = self._write(group, record, images, version)
             else:
                 error = record.error
         except NotEnoughMemory:  # of this moment, not of the series

@@ -128,6 +128,23 @@ def test_a_series_in_the_spool_or_one_that_came_again_is_not_forgotten(tmp_path:
     assert [outbox.content_of(name) for name in ("in spool", "again", "old")] == ["c", "c", None]
 
 
+def test_a_removed_series_is_known_for_90_days_more(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    finish(outbox, uids=())
+    assert not outbox.lacks_removed("s", "late")
+    outbox.note_removed("s")
+    assert outbox.lacks_removed("s", "late")
+    assert not outbox.lacks_removed("s", "c")
+    outbox.forget(before=time.time() + 1)
+    assert outbox.content_of("s") is None
+    assert outbox.counts().predicted == 0
+    assert outbox.lacks_removed("s", "late")
+    finish(outbox, content="late", uids=())
+    assert outbox.lacks_removed("s", "later")
+    outbox.forget(before=time.time() + 91 * 24 * 3600)
+    assert not outbox.lacks_removed("s", "late")
+
+
 def test_a_queue_of_a_later_release_is_rejected(tmp_path: Path) -> None:
     Outbox(tmp_path).close()
     base = sqlite3.connect(tmp_path / "queue.sqlite")

@@ -103,6 +103,36 @@ def test_late_instances_have_results_of_their_own(desk: Desk, tmp_path: Path) ->
     assert len({item.uid for item in desk.outbox.due(99)}) == 2 * len(before)
 
 
+def test_late_instance_of_a_removed_series_is_never_negative(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ctonnx.server.pacs.node import worker
+
+    real, seen = worker.made_objects, list[Any]()
+
+    def predict(*arguments: Any) -> Any:
+        group, record, images = SeriesWorker._predict(desk.worker, *arguments)
+        return group, replace(record, decision="negative", reason=None), images  # type: ignore[type-var]
+
+    def made(group: Any, record: Any, *arguments: Any, **options: Any) -> Any:
+        seen.append((record.decision, record.reason))
+        return real(group, record, *arguments, **options)
+
+    monkeypatch.setattr(desk.worker, "_predict", predict)
+    monkeypatch.setattr(worker, "made_objects", made)
+    first, late = write_series(tmp_path / "scans", 2)
+    series = desk.take(first)
+    desk.worker.process(series)
+    desk.outbox.note_removed(series)
+    desk.spool.remove(series)
+    desk.take(late)
+    outcome = desk.worker.process(series)
+    assert outcome is not None
+    assert outcome.decision == "refer"
+    reason = "earlier instances of the series were removed after their prediction, and a finding may be there"
+    assert seen == [("negative", None), ("refer", reason)]
+
+
 @pytest.mark.parametrize("changes", [{"PatientName": "Other^Name"}, {"PixelData": bytes(2 * 64 * 64)}])
 def test_corrected_instance_has_results_of_its_own(desk: Desk, tmp_path: Path, changes: dict[str, Any]) -> None:
     first, second = write_series(tmp_path / "scans", 2)
