@@ -15,7 +15,7 @@ from typing import Any
 from ctonnx.system.file_reading import opened
 from ctonnx.system.temporary_files import temporary_name
 
-__all__ = ["atomic_file", "atomic_folder", "json_text", "made_folders", "sha256_of", "write_text"]
+__all__ = ["atomic_file", "atomic_folder", "json_text", "made_folders", "sha256_of", "sync_folder", "write_text"]
 
 
 @contextmanager
@@ -148,6 +148,21 @@ def _finite(value: Any) -> Any:
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Writes the names in a folder to the disk, so that a renamed file is there after a power failure.
+
+    Raises:
+        OSError: If the disk fails.
+    """
+    if os.name == "nt":  # a folder cannot be opened
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _file_behind(path: Path) -> Path:

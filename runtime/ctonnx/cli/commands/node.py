@@ -285,13 +285,14 @@ def _destinations(send_to: tuple[str, ...], stow: str | None, token: Path | None
     if token is not None and stow is None:
         raise click.UsageError("expected --stow with --stow-token, found none")
     if stow is not None:
-        if not stow.startswith(("http://", "https://")):
-            raise click.UsageError(f"expected a URL such as http://pacs:8042/dicom-web for --stow, found '{stow}'")
 
         def headers() -> dict[str, str]:
             return {} if token is None else {"Authorization": f"Bearer {token.read_text(encoding='utf-8').strip()}"}
 
-        found.append(WebDestination(stow.rstrip("/"), headers))
+        try:
+            found.append(WebDestination(stow.rstrip("/"), headers))
+        except ValueError as error:
+            raise click.UsageError(f"{error}, for --stow") from error
     return found
 
 

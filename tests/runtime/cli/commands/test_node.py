@@ -51,7 +51,11 @@ TO = ("--send-to", "A@h:1")
         ((), "expected --send-to or --stow, where results are sent, or --results none, found neither"),
         (("--send-to", "PACS"), "expected AE@HOST:PORT, such as PACS@10.1.0.7:104, found 'PACS' for --send-to"),
         (("--send-to", "PACS@h:99999"), "such as PACS@10.1.0.7:104, found 'PACS@h:99999' for --send-to"),
-        (("--stow", "pacs:8042"), "expected a URL such as http://pacs:8042/dicom-web for --stow, found 'pacs:8042'"),
+        (("--stow", "pacs:8042"), "http://pacs:8042/dicom-web, without a name and password, for --stow"),
+        (
+            ("--stow", "https://user:SECRET@pacs/dicom-web"),
+            "http://pacs:8042/dicom-web, without a name and password, for --stow",
+        ),
         ((*TO, "--stow-token", __file__), "expected --stow with --stow-token, found none"),
         ((*TO, "--ae-title", "x" * 17), "expected an AE title of 1 to 16 characters, found 'xxxxxxxxxxxxxxxxx'"),
         ((*TO, "--allow-ae", ""), "expected an AE title of 1 to 16 characters, found ''"),

@@ -20,11 +20,12 @@ from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.server.pacs.audit import AuditLog
 from ctonnx.server.pacs.node.outbox import Item, Outbox
 from ctonnx.server.pacs.node.receiver import Receiver
-from ctonnx.server.pacs.node.sender import Destination, Outcome, in_batches, wait_before_next
+from ctonnx.server.pacs.node.sender import Destination, Outcome, wait_before_next
 from ctonnx.server.pacs.node.settings import NodeSettings
 from ctonnx.server.pacs.node.spool import Instance, Spool
-from ctonnx.server.pacs.node.worker import DiskFull, SeriesOutcome, SeriesWorker, content_of
+from ctonnx.server.pacs.node.worker import DiskFull, SeriesOutcome, SeriesWorker
 from ctonnx.server.pacs.results.document import ResultModel
+from ctonnx.server.pacs.results.source import content_of
 from ctonnx.system.text import Log, counted
 
 __all__ = ["Node", "open_site_key", "read_site_key"]
@@ -35,6 +36,7 @@ _HOUSEKEEPING = 60.0  # seconds
 _ABANDONED = 600.0  # seconds without a byte of an instance that is being received
 _SEND_AT_A_TIME = 64
 _POLL = 1.0
+_BETWEEN_ROOM = 5.0  # seconds
 _AFTER_FAILURE = 30.0  # seconds before a series is tried again after the disk was full
 
 
@@ -66,7 +68,12 @@ class Node:
         self._changed = threading.Condition()
         self._arrived: dict[str, float] = {}  # series: time of its last instance, by time.monotonic
         self._stopping = threading.Event()
-        self._results_wait = threading.Event()
+        # One thread for each destination, as a silent one takes a minute or more, and one for those of an earlier start
+        self._results_wait: dict[str | None, threading.Event] = {
+            name: threading.Event() for name in (*self._destinations, None)
+        }
+        self._needs_room = False  # an instance was rejected as the spool is full
+        self._made_room = 0.0
         self.received = self.rejected = 0
         self.decisions: dict[DecisionName | None, int] = {}
         with ExitStack() as stack:
@@ -116,8 +123,11 @@ class Node:
 
     def run(self) -> None:
         """Predicts series and sends results until `stop` is called or an exception such as Ctrl-C is raised."""
-        sender = threading.Thread(target=self._send_all, name="ctonnx-sender")
-        sender.start()
+        senders = [
+            threading.Thread(target=self._send_all, args=(name,), name="ctonnx-sender") for name in self._results_wait
+        ]
+        for sender in senders:
+            sender.start()
         next_care = 0.0
         try:
             while not self._stopping.is_set():
@@ -129,10 +139,13 @@ class Node:
                     next_care = time.monotonic() + _HOUSEKEEPING
                 if (series := self._next_complete(next_care)) is not None:
                     self._process(series)
+                elif self._needs_room:
+                    next_care, self._needs_room, self._made_room = 0.0, False, time.monotonic()
         finally:
             self._stopping.set()
-            self._results_wait.set()
-            sender.join()
+            self._wake_senders()
+            for sender in senders:
+                sender.join()
 
     def stop(self) -> None:
         """Makes `run` end after the series that it predicts."""
@@ -165,12 +178,15 @@ class Node:
                 self.received += 1
             else:
                 self.rejected += 1
+                if self.spool.is_full() and time.monotonic() > self._made_room + _BETWEEN_ROOM:
+                    self._needs_room = True
+                    self._changed.notify_all()
 
     def _next_complete(self, until: float) -> str | None:
         """Returns a complete series, the first of those whose prediction never ended the process; None at a time."""
         starts: dict[str, int] | None = None
         with self._changed:
-            while not self._stopping.is_set() and (now := time.monotonic()) < until:
+            while not self._stopping.is_set() and not self._needs_room and (now := time.monotonic()) < until:
                 settle = self._settings.settle
                 complete = [name for name, last in self._arrived.items() if now - last >= settle]
                 if complete:
@@ -184,16 +200,20 @@ class Node:
 
     def _process(self, series: str) -> None:
         try:
-            outcome = self._worker.process(series)
+            if (outcome := self._worker.process(series)) is not None:
+                self._note_outcome(series, outcome)
+            if self.spool.is_nearly_full():
+                self._make_room()
         except (DiskFull, NotEnoughMemory) as error:
             self._log(f"{error}; tried again in {_AFTER_FAILURE:.0f} s")
-            with self._changed:
-                self._arrived.setdefault(series, time.monotonic() + _AFTER_FAILURE - self._settings.settle)
-            outcome = None
-        if outcome is not None:
-            self._note_outcome(series, outcome)
-        if self.spool.is_nearly_full():
-            self._make_room()
+            self._try_later(series)
+        except Exception as error:  # of the disk, for example; its text may have anything
+            self._log(f"series {series}: {type(error).__name__}; tried again in {_AFTER_FAILURE:.0f} s")
+            self._try_later(series)
+
+    def _try_later(self, series: str) -> None:
+        with self._changed:
+            self._arrived.setdefault(series, time.monotonic() + _AFTER_FAILURE - self._settings.settle)
 
     def _note_outcome(self, series: str, outcome: SeriesOutcome) -> None:
         self.decisions[outcome.decision] = self.decisions.get(outcome.decision, 0) + 1  # type: ignore[index,arg-type]
@@ -203,32 +223,38 @@ class Node:
         else:
             results = counted(outcome.results, "result")
             self._log(f"series {series}: {images}, {outcome.decision}, {results}, {outcome.seconds:.1f} s")
-        self._results_wait.set()
+        self._wake_senders()
 
-    def _send_all(self) -> None:
+    def _wake_senders(self) -> None:
+        for event in self._results_wait.values():
+            event.set()
+
+    def _send_all(self, name: str | None) -> None:
+        """Sends the results for a destination; None stands for those that are not destinations any more."""
+        others = () if name is not None else tuple(self._destinations)
         while not self._stopping.is_set():
             wait = _POLL
             try:
-                items = self.outbox.due(_SEND_AT_A_TIME)
-                for name, batch in in_batches(items).items():
-                    self._send(name, batch)
+                items = self.outbox.due(_SEND_AT_A_TIME, name, other_than=others)
+                if items:
+                    self._send(name, items)
             except Exception as error:  # a thread that ended would never send anything again
                 self._log(f"results wait {_AFTER_FAILURE:.0f} s: {type(error).__name__}")
                 items, wait = [], _AFTER_FAILURE
             if not items:
-                (self._results_wait if wait == _POLL else self._stopping).wait(wait)
-                self._results_wait.clear()
+                (self._results_wait[name] if wait == _POLL else self._stopping).wait(wait)
+                self._results_wait[name].clear()
 
-    def _send(self, name: str, batch: Sequence[Item]) -> None:
-        destination = self._destinations.get(name)
-        if destination is None:
+    def _send(self, name: str | None, batch: Sequence[Item]) -> None:
+        if name is None:
             for item in batch:
-                self._note_sent(item, Outcome("it is not a destination any more"), wait=None)
+                self._note_sent(item, Outcome("it is not a destination any more"), is_final=True)
             return
+        destination = self._destinations[name]
         files = [self.spool.results / f"{item.uid}.dcm" for item in batch]
         there = [(item, file) for item, file in zip(batch, files, strict=True) if file.is_file()]
         for item in {*batch} - {item for item, _ in there}:
-            self._note_sent(item, Outcome("its file is missing"), wait=None)
+            self._note_missing(item)
         if not there:
             return
         with closing(destination.send([file for _, file in there])) as outcomes:
@@ -239,11 +265,25 @@ class Node:
                     outcome = next(outcomes)
                 except Exception as error:  # other results and destinations must not wait for this one
                     outcome = Outcome(f"an error of ctonnx: {type(error).__name__}", is_rejection=True)
-                    self._note_sent(item, outcome, wait=wait_before_next(item.attempts + 1, outcome))
+                    self._note_sent(item, outcome)
                     return
-                self._note_sent(item, outcome, wait=wait_before_next(item.attempts + 1, outcome))
+                self._note_sent(item, outcome)
 
-    def _note_sent(self, item: Item, outcome: Outcome, *, wait: float | None) -> None:
+    def _note_missing(self, item: Item) -> None:
+        """Has the series of a result without its file predicted again, once, if its instances are there."""
+        is_open = self.outbox.content_of(item.series) is None
+        if not self.spool.files(item.series) or (item.rejections and not is_open):
+            reason = "its file is missing, and its series is not in the spool or has other instances by now"
+            self._note_sent(item, Outcome(reason), is_final=True)
+            return
+        if not is_open:
+            self.outbox.reopen(item.series)
+            with self._changed:
+                self._arrived.setdefault(item.series, time.monotonic() - self._settings.settle)
+                self._changed.notify_all()
+        self._note_sent(item, Outcome("its file is missing; its series is predicted again", is_rejection=not is_open))
+
+    def _note_sent(self, item: Item, outcome: Outcome, *, is_final: bool = False) -> None:
         facts = {"result": item.uid, "kind": item.kind, "series": item.series, "destination": item.destination}
         if outcome.error is None:
             self.outbox.mark_sent(item)
@@ -251,7 +291,9 @@ class Node:
             if not self.outbox.is_needed(item.uid):
                 (self.spool.results / f"{item.uid}.dcm").unlink(missing_ok=True)
             return
-        self.outbox.mark_failed(item, outcome.error, wait=wait)
+        rejections = item.rejections + outcome.is_rejection
+        wait = None if is_final else wait_before_next(item.attempts + 1, outcome, rejections=rejections)
+        self.outbox.mark_failed(item, outcome.error, wait=wait, is_rejection=outcome.is_rejection)
         self.audit.append("result not sent", **facts, error=outcome.error, final=wait is None)
         if wait is None:
             self._log(f"a result is not sent to {item.destination}: {outcome.error}; see: ctonnx node status")
@@ -259,11 +301,13 @@ class Node:
     def _keep_house(self) -> None:
         """Removes what is older than the retention, and files of associations that ended in the middle."""
         self.spool.remove_abandoned(older_than=_ABANDONED)
+        if self.spool.is_nearly_full():
+            self._make_room()
         before = time.time() - self._settings.keep
         for series, last in self.spool.series().items():
             if last < before:
                 self._remove_finished(series)
-        self.outbox.forget(before=before)
+        self.outbox.forget(before=before, kept=self.spool.series())
         for file in self.spool.results.glob("*.dcm"):
             with suppress(FileNotFoundError):
                 if file.stat().st_mtime < before and not self.outbox.is_needed(file.stem):
@@ -278,8 +322,11 @@ class Node:
 
     def _remove_finished(self, series: str) -> None:
         """Removes the instances of a series if its results are of just these; another may come at any moment."""
+        if series in self._arrived or (content := self.outbox.content_of(series)) is None:
+            return
         files = self.spool.files(series)
-        if self.outbox.content_of(series) == content_of(files):
+        if content == content_of(files):
+            self.outbox.note_removed(series)
             self.spool.remove(series, files)
 
 

@@ -4,10 +4,11 @@ A result is in a file, named by its UID. The queue, in SQLite, has a row for eac
 `queued`, `sent` and `dead`; a dead one is not tried again until `ctonnx node retry`.
 """
 
+import json
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -23,11 +24,12 @@ State: TypeAlias = Literal["queued", "sent", "dead"]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS series (
     name TEXT PRIMARY KEY,      -- pseudonym
-    content TEXT NOT NULL,      -- hash of the names of its instances
+    content TEXT NOT NULL,      -- hash of its instances; empty if it is to be predicted again
     finished REAL NOT NULL,     -- seconds since the epoch
     instances INTEGER NOT NULL,
     decision TEXT,              -- NULL if it failed
-    error TEXT
+    error TEXT,
+    removed TEXT                -- hash of its instances when they were first removed from the spool
 );
 CREATE TABLE IF NOT EXISTS results (
     uid TEXT NOT NULL,
@@ -36,6 +38,7 @@ CREATE TABLE IF NOT EXISTS results (
     kind TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('queued', 'sent', 'dead')),
     attempts INTEGER NOT NULL DEFAULT 0,
+    rejections INTEGER NOT NULL DEFAULT 0,  -- attempts that the destination answered with a rejection
     due REAL NOT NULL,          -- time of the next attempt
     changed REAL NOT NULL,
     error TEXT,
@@ -48,16 +51,18 @@ CREATE TABLE IF NOT EXISTS starts (
 CREATE INDEX IF NOT EXISTS due ON results (state, due);
 """
 _VERSION = 1
+_REMEMBERED = 90 * 24 * 3600.0  # seconds
 
 
 class Item(NamedTuple):
-    """A result for a destination, and the number of failed attempts to send it."""
+    """A result for a destination, and the numbers of failed attempts to send it and of rejections among them."""
 
     uid: str
     destination: str
     series: str
     kind: str
     attempts: int
+    rejections: int = 0
 
 
 class Counts(NamedTuple):
@@ -115,8 +120,23 @@ class Outbox:
 
     def content_of(self, series: str) -> str | None:
         """Returns the hash of the instances that a series had when it was finished; None if it never was."""
-        row = self._one("SELECT content FROM series WHERE name = ?", series)
+        row = self._one("SELECT content FROM series WHERE name = ? AND content != ''", series)
         return None if row is None else str(row[0])
+
+    def reopen(self, series: str) -> None:
+        """Forgets what a series was finished with, so that it is predicted again."""
+        with self._lock, self._transaction() as base:
+            base.execute("UPDATE series SET content = '' WHERE name = ?", (series,))
+
+    def note_removed(self, series: str) -> None:
+        """Records that the instances with which a series was finished are not in the spool any more."""
+        with self._lock, self._transaction() as base:
+            base.execute("UPDATE series SET removed = COALESCE(removed, content) WHERE name = ?", (series,))
+
+    def lacks_removed(self, series: str, content: str) -> bool:
+        """Returns whether instances of a series were removed before, and its instances by now are not the same."""
+        row = self._one("SELECT removed FROM series WHERE name = ?", series)
+        return row is not None and row[0] is not None and row[0] != content
 
     def start(self, series: str) -> None:
         """Counts the start of a prediction, until it is finished: one that ends the process is known at the next."""
@@ -124,6 +144,11 @@ class Outbox:
             base.execute(
                 "INSERT INTO starts VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET count = count + 1", (series,)
             )
+
+    def end(self, series: str) -> None:
+        """Takes back the count of a start: the prediction did not finish, but did not end the process either."""
+        with suppress(sqlite3.OperationalError), self._lock, self._transaction() as base:  # a full disk
+            base.execute("UPDATE starts SET count = count - 1 WHERE name = ? AND count > 0", (series,))
 
     def starts(self) -> dict[str, int]:
         """Returns the number of predictions of each series that did not end."""
@@ -144,7 +169,7 @@ class Outbox:
 
         Args:
             series: Pseudonym.
-            content: Hash of the names of its instances.
+            content: Hash of its instances.
             instances: Number of its instances.
             decision: Decision about the series; None if it failed.
             error: Reason if it failed.
@@ -154,21 +179,32 @@ class Outbox:
         now = time.time()
         with self._lock, self._transaction() as base:
             base.execute(
-                "INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (name) DO UPDATE SET "
+                "content = excluded.content, finished = excluded.finished, instances = excluded.instances, "
+                "decision = excluded.decision, error = excluded.error",
                 (series, content, now, instances, decision, error),
             )
             base.execute("DELETE FROM starts WHERE name = ?", (series,))
             base.executemany(
-                "INSERT INTO results VALUES (?, ?, ?, ?, 'queued', 0, ?, ?, NULL) ON CONFLICT DO NOTHING",
+                "INSERT INTO results VALUES (?, ?, ?, ?, 'queued', 0, 0, ?, ?, NULL) ON CONFLICT DO NOTHING",
                 [(uid, place, series, kind, now, now) for uid, kind in results for place in destinations],
             )
 
-    def due(self, limit: int) -> list[Item]:
-        """Returns the results to send now, the one that waits longest first."""
+    def due(self, limit: int, destination: str | None = None, *, other_than: Collection[str] = ()) -> list[Item]:
+        """Returns the results to send now, the one that waits longest first.
+
+        Args:
+            limit: Maximum number.
+            destination: Only those for this one; None for all.
+            other_than: Destinations whose results are left out.
+        """
         rows = self._all(
-            "SELECT uid, destination, series, kind, attempts FROM results WHERE state = 'queued' AND due <= ? "
-            "ORDER BY due, rowid LIMIT ?",
+            "SELECT uid, destination, series, kind, attempts, rejections FROM results "
+            "WHERE state = 'queued' AND due <= ? AND destination = COALESCE(?, destination) "
+            "AND destination NOT IN (SELECT value FROM json_each(?)) ORDER BY due, rowid LIMIT ?",
             time.time(),
+            destination,
+            json.dumps(list(other_than)),
             limit,
         )
         return [Item(*row) for row in rows]
@@ -177,17 +213,18 @@ class Outbox:
         """Records that a destination has a result."""
         self._change(item, "sent", due=0, error=None)
 
-    def mark_failed(self, item: Item, error: str, *, wait: float | None) -> None:
+    def mark_failed(self, item: Item, error: str, *, wait: float | None, is_rejection: bool = False) -> None:
         """Records a failed attempt; the next one is after a number of seconds, or, with None, never."""
         state: State = "dead" if wait is None else "queued"
-        self._change(item, state, due=time.time() + (wait or 0), error=error)
+        self._change(item, state, due=time.time() + (wait or 0), error=error, rejections=int(is_rejection))
 
     def retry(self) -> int:
         """Queues all results again that are dead or wait for their next attempt; returns the number of dead ones."""
         with self._lock, self._transaction() as base:
             now = time.time()
             dead = base.execute(
-                "UPDATE results SET state = 'queued', attempts = 0, due = ?, changed = ? WHERE state = 'dead'",
+                "UPDATE results SET state = 'queued', attempts = 0, rejections = 0, due = ?, changed = ? "
+                "WHERE state = 'dead'",
                 (now, now),
             ).rowcount
             base.execute("UPDATE results SET due = ? WHERE state = 'queued'", (now,))
@@ -196,7 +233,9 @@ class Outbox:
     def counts(self) -> Counts:
         """Returns the numbers of results and series."""
         states = dict(self._all("SELECT state, COUNT(*) FROM results GROUP BY state"))
-        predicted, failed = self._one("SELECT COUNT(decision), COUNT(*) - COUNT(decision) FROM series") or (0, 0)
+        predicted, failed = self._one(
+            "SELECT COUNT(decision), COUNT(*) - COUNT(decision) FROM series WHERE content != ''"
+        ) or (0, 0)
         return Counts(states.get("queued", 0), states.get("sent", 0), states.get("dead", 0), predicted, failed)
 
     def unsent(self, limit: int) -> list[dict[str, Any]]:
@@ -213,20 +252,43 @@ class Outbox:
         """Returns whether a result is still to be sent, or dead."""
         return self._one("SELECT 1 FROM results WHERE uid = ? AND state != 'sent' LIMIT 1", uid) is not None
 
-    def forget(self, *, before: float) -> None:
-        """Removes the rows of results sent, and of series finished, before a time, unless a result is not sent yet."""
+    def touch(self, series: str) -> None:
+        """Makes a finished series as new as one that is finished now, as its instances came again."""
+        with self._lock, self._transaction() as base:
+            base.execute("UPDATE series SET finished = ? WHERE name = ?", (time.time(), series))
+
+    def forget(self, *, before: float, kept: Collection[str] = ()) -> None:
+        """Removes the rows of results sent, and of series finished, before a time.
+
+        That a series was predicted and removed is known for 90 days more.
+
+        Args:
+            before: Time in seconds since the epoch.
+            kept: Series whose instances are in the spool. Their rows stay, as those of series with a result that is
+                not sent yet.
+        """
         with self._lock, self._transaction() as base:
             base.execute("DELETE FROM results WHERE state = 'sent' AND changed < ?", (before,))
-            base.execute(
-                "DELETE FROM series WHERE finished < ? AND name NOT IN (SELECT series FROM results)", (before,)
+            old = base.execute(
+                "SELECT name FROM series WHERE finished < ? AND (content != '' OR finished < ?) "
+                "AND name NOT IN (SELECT series FROM results)",
+                (before, before - _REMEMBERED),
+            ).fetchall()
+            names = [row for row in old if row[0] not in kept]
+            base.executemany(
+                "UPDATE series SET removed = COALESCE(removed, content), content = '' WHERE name = ?", names
+            )
+            base.executemany(
+                "DELETE FROM series WHERE name = ? AND finished < ?",
+                [(name, before - _REMEMBERED) for (name,) in names],
             )
 
-    def _change(self, item: Item, state: State, *, due: float, error: str | None) -> None:
+    def _change(self, item: Item, state: State, *, due: float, error: str | None, rejections: int = 0) -> None:
         with self._lock, self._transaction() as base:
             base.execute(
-                "UPDATE results SET state = ?, due = ?, error = ?, changed = ?, attempts = attempts + 1 "
-                "WHERE uid = ? AND destination = ?",
-                (state, due, error, time.time(), item.uid, item.destination),
+                "UPDATE results SET state = ?, due = ?, error = ?, changed = ?, attempts = attempts + 1, "
+                "rejections = rejections + ? WHERE uid = ? AND destination = ?",
+                (state, due, error, time.time(), rejections, item.uid, item.destination),
             )
 
     def _transaction(self) -> "_Transaction":

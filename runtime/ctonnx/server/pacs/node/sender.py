@@ -6,17 +6,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
-from ctonnx.server.pacs.node.outbox import Item
 from ctonnx.server.pacs.node.settings import DicomPeer
 
-__all__ = ["Destination", "DicomDestination", "Outcome", "WebDestination", "in_batches", "wait_before_next"]
+__all__ = ["Destination", "DicomDestination", "Outcome", "WebDestination", "wait_before_next"]
 
 _TIMEOUT = 30  # seconds
 _MAY_RETRY = range(0xA700, 0xA800)  # out of resources
 _WARNINGS = (0xB000, 0xB006, 0xB007)  # stored, with elements coerced or discarded
 _FIRST_WAIT, _LONGEST_WAIT = 5.0, 600.0  # seconds
 _MOST_REJECTIONS = 5
+_DUPLICATE = 0x0111  # the destination has the object, whose UID is derived from all that it depends on
+_NOT_NOW = frozenset({401, 403, 404, 408, 425, 429})  # a token is renewed, a proxy or a service comes back
 _UNREACHED, _UNREADABLE = "it cannot be reached", "its file is not one of DICOM: it was damaged"
 
 
@@ -42,20 +44,21 @@ class Destination(Protocol):
         """Sends files in order; yields the outcome of each."""
 
 
-def wait_before_next(attempts: int, outcome: Outcome) -> float | None:
+def wait_before_next(attempts: int, outcome: Outcome, *, rejections: int = 0) -> float | None:
     """Returns the seconds before the next attempt; None if there is none.
 
-    It doubles from 5 seconds to ten minutes. A rejection is final after five; a destination that does not answer is
-    tried until it does.
+    It doubles from 5 seconds to ten minutes. The fifth rejection is final; a destination that does not answer is tried
+    until it does.
 
     Args:
         attempts: Number of failed attempts, this one included.
         outcome: Outcome of this one.
+        rejections: Number of rejections, this one included.
 
     >>> [wait_before_next(number, Outcome("no answer")) for number in (1, 2, 3, 50)]
     [5.0, 10.0, 20.0, 600.0]
     """
-    if outcome.is_rejection and attempts >= _MOST_REJECTIONS:
+    if outcome.is_rejection and rejections >= _MOST_REJECTIONS:
         return None
     return float(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(attempts - 1, 10)))
 
@@ -113,7 +116,7 @@ class DicomDestination:
         status = answer.get("Status")
         if status is None:
             return Outcome("it did not answer")
-        if status == 0 or status in _WARNINGS:
+        if status in (0, _DUPLICATE, *_WARNINGS):
             return Outcome()
         return Outcome(f"it answered with status {status:04X}", is_rejection=status not in _MAY_RETRY)
 
@@ -125,10 +128,21 @@ class WebDestination:
     Attributes:
         url: URL of the service, to which `/studies` is added.
         headers: Headers of each request, such as a bearer token's.
+
+    Raises:
+        ValueError: If the URL is none of a service, or has a name or a password, which would be in the queue, the log
+            and the page. The message does not quote it.
     """
 
     url: str
     headers: Callable[[], Mapping[str, str]]
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+            raise ValueError("expected a URL such as http://pacs:8042/dicom-web, without a name and password")
+        if parts.query or parts.fragment:
+            raise ValueError("expected a URL such as http://pacs:8042/dicom-web, without a query")
 
     @property
     def name(self) -> str:
@@ -143,6 +157,7 @@ class WebDestination:
         from pydicom.errors import InvalidDicomError
 
         session, is_reached = requests.Session(), True
+        session.auth = lambda request: request  # an object: requests would put the values of .netrc into its place
         for file in files:
             if not is_reached:  # each attempt may last until the time limit
                 yield Outcome(_UNREACHED)
@@ -156,12 +171,11 @@ class WebDestination:
                 yield Outcome(_UNREADABLE, is_rejection=True)
             except requests.HTTPError as error:
                 code = error.response.status_code if error.response is not None else 0
-                if code == 409:  # it has the object already, or rejects it
-                    yield Outcome("it answered with HTTP status 409", is_rejection=True)
+                if code == 409 and _has_it_already(error.response):
+                    yield Outcome()
                 else:
-                    yield Outcome(
-                        f"it answered with HTTP status {code}", is_rejection=400 <= code < 500 and code != 429
-                    )
+                    is_rejection = 400 <= code < 500 and code not in _NOT_NOW
+                    yield Outcome(f"it answered with HTTP status {code}", is_rejection=is_rejection)
             except requests.JSONDecodeError as error:
                 yield Outcome(f"it sent an answer that cannot be read ({type(error).__name__})", is_rejection=True)
             except (requests.RequestException, OSError):
@@ -185,11 +199,25 @@ def _outcome_of(answer: Any) -> Outcome:
 
     Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part18/sect_10.5.3.html
     """
-    if answer.get("FailedSOPSequence"):
+    if failed := answer.get("FailedSOPSequence"):
+        if all(one.get("FailureReason") == _DUPLICATE for one in failed):
+            return Outcome()
         return Outcome("it did not store the object", is_rejection=True)
     if not answer.get("ReferencedSOPSequence"):
         return Outcome("its answer does not name the object as stored", is_rejection=True)
     return Outcome()
+
+
+def _has_it_already(response: Any) -> bool:
+    """Returns whether an answer of STOW-RS with HTTP status 409 has "duplicate SOP instance" as its only reason."""
+    from pydicom.dataset import Dataset
+
+    try:
+        found = response.json()
+        answer = Dataset.from_json(found[0] if isinstance(found, list) else found)
+        return bool(answer.get("FailedSOPSequence")) and _outcome_of(answer).error is None
+    except Exception:  # a text, or an answer that is not one of STOW-RS
+        return False
 
 
 def _meta(file: Path) -> Any:
@@ -200,11 +228,3 @@ def _meta(file: Path) -> Any:
         return dcmread(file, stop_before_pixels=True, specific_tags=[]).file_meta
     except Exception:  # pydicom raises any exception for a damaged file
         return None
-
-
-def in_batches(items: Sequence[Item]) -> dict[str, list[Item]]:
-    """Returns the items of each destination, in order."""
-    found: dict[str, list[Item]] = {}
-    for item in items:
-        found.setdefault(item.destination, []).append(item)
-    return found

@@ -1,11 +1,10 @@
 """From a complete series in the spool to results in the queue."""
 
 import errno
-import hashlib
 import sqlite3
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +21,14 @@ from ctonnx.server.pacs.node.outbox import Outbox
 from ctonnx.server.pacs.node.spool import Spool
 from ctonnx.server.pacs.results.document import ImageResult, ObjectKind, ResultModel
 from ctonnx.server.pacs.results.folder import made_objects, write_object
+from ctonnx.server.pacs.results.source import content_of
+from ctonnx.system.files import sync_folder
 
-__all__ = ["DiskFull", "SeriesOutcome", "SeriesWorker", "content_of", "required_rule"]
+__all__ = ["DiskFull", "SeriesOutcome", "SeriesWorker", "required_rule"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_INCOMPLETE = "earlier instances of the series were removed after their prediction, and a finding may be there"
+_MOST_STARTS = 5  # predictions of a series that ended the process, as the operating system does if memory is short
 
 
 class DiskFull(CtonnxError):
@@ -89,29 +92,42 @@ class SeriesWorker:
         """
         files = self._spool.files(series)
         content = content_of(files)
-        if not files or self._outbox.content_of(series) == content:
-            return None
         try:
+            if not files:
+                return None
+            if self._outbox.content_of(series) == content:
+                self._outbox.touch(series)
+                return None
             return self._process(series, files, content)
         except (OSError, sqlite3.OperationalError) as error:
             if isinstance(error, OSError) and error.errno not in _FULL:
                 raise
             reason = error.strerror if isinstance(error, OSError) else str(error)
+            self._outbox.end(series)
             raise DiskFull(f"expected space for the results of a series, found none ({reason})") from error
 
     def _process(self, series: str, files: Sequence[Path], content: str) -> SeriesOutcome:
         start = time.perf_counter()
-        self._outbox.start(series)
+        starts = self._outbox.starts().get(series, 0)
         results: list[tuple[str, str]] = []
         decision, error = None, None
         try:
+            if starts >= _MOST_STARTS:
+                raise CtonnxError(f"its prediction ended the node {starts} times, possibly as memory was short")
+            self._outbox.start(series)
             group, record, images = self._predict(files)
             if isinstance(record, GroupPrediction):
+                version = content
+                if self._outbox.lacks_removed(series, content):
+                    version += " incomplete"  # another result than that of a series of these instances alone
+                    if record.decision == "negative":
+                        record = replace(record, decision="refer", reason=_INCOMPLETE)
                 decision = record.decision
-                results = self._write(group, record, images)
+                results = self._write(group, record, images, version)
             else:
                 error = record.error
         except NotEnoughMemory:  # of this moment, not of the series
+            self._outbox.end(series)
             raise
         except CtonnxError as found:
             decision, error = None, str(found)
@@ -119,6 +135,10 @@ class SeriesWorker:
             if found.errno in _FULL:
                 raise
             decision, error = None, found.strerror or type(found).__name__
+        except sqlite3.OperationalError:
+            raise
+        except Exception as found:  # its text may quote an element, and another series must not wait for this one
+            decision, error, results = None, f"an error of ctonnx: {type(found).__name__}", []
         outcome = SeriesOutcome(
             series=series,
             instances=len(files),
@@ -168,11 +188,14 @@ class SeriesWorker:
         )
         return groups[0], found, images
 
-    def _write(self, group: Group, record: GroupPrediction, images: Sequence[ImageResult]) -> list[tuple[str, str]]:
+    def _write(
+        self, group: Group, record: GroupPrediction, images: Sequence[ImageResult], content: str
+    ) -> list[tuple[str, str]]:
         written: list[tuple[str, str]] = []
-        for kind, made in made_objects(group, record, images, self._model, self._kinds):
+        for kind, made in made_objects(group, record, images, self._model, self._kinds, content=content):
             write_object(made, self._spool.results)
             written.append((str(made.SOPInstanceUID), kind))
+        sync_folder(self._spool.results)  # before the queue has them
         return written
 
 
@@ -189,8 +212,3 @@ def required_rule(predictor: Predictor) -> GroupRule:
             "images of suspicious and other classes"
         )
     return rule
-
-
-def content_of(files: Sequence[Path]) -> str:
-    """Returns a hash of the names of a series' instances."""
-    return hashlib.sha256("\n".join(sorted(file.name for file in files)).encode()).hexdigest()

@@ -162,7 +162,8 @@ class SeriesResult:
 
     def uid(self, kind: ObjectKind) -> str:
         """Returns the SOP Instance UID of an object: of the series, its instances, the model, its codes and version."""
-        parts = (self.source.series, self.source.instances, self.model.sha256, self.model.codes.parts, __version__)
+        source, model = self.source, self.model
+        parts = (source.series, source.instances, source.content, model.sha256, model.codes.parts, __version__)
         return derived_uid("instance", *parts, kind)
 
     def tracking_uid(self, image: ImageResult | None = None) -> str:

@@ -90,6 +90,8 @@ def made_objects(
     images: Sequence[ImageResult],
     model: ResultModel,
     kinds: Collection[ObjectKind] = KINDS,
+    *,
+    content: str | None = None,
 ) -> list[tuple[ObjectKind, SOPClass]]:
     """Returns the objects of a series: those of the kinds, and the key images if it is positive.
 
@@ -99,11 +101,12 @@ def made_objects(
         images: Results of its predicted images, in the order of the prediction's curve.
         model: The model.
         kinds: Kinds of objects, of `KINDS`.
+        content: Hash of all that was received of the series, on which UIDs depend; None for that of its files.
 
     Raises:
         CtonnxError: If the headers of the series do not suffice; the message has no patient data.
     """
-    source = read_source([one.file for one in group.files])
+    source = read_source([one.file for one in group.files], content)
     result = SeriesResult(source=source, prediction=record, images=images, model=model)
     return _redacted(lambda: list(_objects(result, kinds)))
 

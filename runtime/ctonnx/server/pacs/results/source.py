@@ -4,12 +4,14 @@ Names and numbers of a patient leave this module only in the header of `SourceSe
 error has them (`ctonnx.images.dicom.redaction`).
 """
 
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydicom.dataset import Dataset
@@ -20,7 +22,7 @@ from ctonnx.images.dicom.redaction import redacting
 from ctonnx.images.source import open_source
 from ctonnx.system.text import counted
 
-__all__ = ["MANUFACTURER", "SourceImage", "SourceSeries", "read_source"]
+__all__ = ["MANUFACTURER", "SourceImage", "SourceSeries", "content_of", "read_source"]
 
 MANUFACTURER = "ctonnx"
 """Manufacturer in the results of this package."""
@@ -65,6 +67,7 @@ class SourceSeries:
         moment: Latest date and time in the headers, as the elements of DICOM have them (`YYYYMMDD`, `HHMMSS` and a
             fraction); None if there is no date.
         number: Series Number; None if unknown.
+        content: Hash of all that was received of the series, 64 hexadecimal digits.
     """
 
     study: str
@@ -73,6 +76,7 @@ class SourceSeries:
     header: Dataset
     moment: tuple[str, str] | None
     number: int | None
+    content: str
 
     @property
     def instances(self) -> list[str]:
@@ -84,11 +88,25 @@ class SourceSeries:
         return self.images[source if frame is None else source.removesuffix(f"#{frame + 1}")]
 
 
-def read_source(files: Sequence[str]) -> SourceSeries:
+def content_of(files: Iterable[str | Path]) -> str:
+    """Returns a hash of the bytes of files in any order: 64 hexadecimal digits.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    digests = []
+    for file in files:
+        with Path(file).open("rb") as opened:
+            digests.append(hashlib.file_digest(opened, "sha256").digest())
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
+def read_source(files: Sequence[str], content: str | None = None) -> SourceSeries:
     """Reads the headers of the files of a series.
 
     Args:
         files: Paths of at least one file.
+        content: Hash of all that was received of the series; None for that of the files.
 
     Raises:
         CtonnxError: If a file cannot be read or has no UID of its own, as results refer to it, if the files are of
@@ -129,6 +147,7 @@ def read_source(files: Sequence[str]) -> SourceSeries:
         header=header,
         moment=max(moments, default=None),
         number=_number(header, "SeriesNumber"),
+        content=content_of(files) if content is None else content,
     )
 
 

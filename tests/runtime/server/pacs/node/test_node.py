@@ -142,15 +142,49 @@ def test_destination_that_raises_or_was_removed_does_not_stop_the_others(
         assert "P1" not in "".join(lines)
 
 
-def test_result_whose_file_is_missing_is_dead(run: Run, tmp_path: Path) -> None:
+def test_silent_destination_does_not_delay_the_others(run: Run, tmp_path: Path) -> None:
+    is_over = threading.Event()
+
+    def wait() -> Outcome:
+        is_over.wait(30)
+        return Outcome("it cannot be reached")
+
+    other = Place("B@h:2")
+    with run(Place("A@h:1", wait), other) as (node, _):
+        send_files(node.port, write_series(tmp_path / "scans", 1))
+        try:
+            assert eventually(lambda: other.got, seconds=20)
+        finally:
+            is_over.set()
+
+
+def test_result_whose_file_is_missing_is_made_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_there = threading.Event()
+    place = Place(answer=lambda: Outcome() if is_there.is_set() else Outcome("it cannot be reached"))
+    with run(place, kinds=("sr", "sc")) as (node, lines):
+        send_files(node.port, write_series(tmp_path / "scans", 1))
+        assert eventually(lambda: node.outbox.counts().queued)
+        files = {file.name: file.unlink() for file in node.spool.results.iterdir()}
+        is_there.set()
+        node.outbox.retry()
+        assert eventually(lambda: len(lines) == 2)
+        assert {file.name for file in node.spool.results.iterdir()} <= set(files)
+        assert eventually(lambda: node.outbox.retry() == 0 and not node.outbox.counts().queued)
+        assert {f"{uid}.dcm" for uid in place.got} == set(files)
+
+
+def test_result_whose_file_is_missing_is_dead_without_its_series(run: Run, tmp_path: Path) -> None:
     with run(Place("A@h:1", lambda: Outcome("it cannot be reached"))) as (node, _):
         send_files(node.port, write_series(tmp_path / "scans", 1))
         assert eventually(lambda: node.outbox.counts().queued)
         for file in node.spool.results.iterdir():
             file.unlink()
+        for series in node.spool.series():
+            node.spool.remove(series)
         node.outbox.retry()
         assert eventually(lambda: node.outbox.counts().dead)
-        assert node.outbox.unsent(1)[0]["error"] == "its file is missing"
+        reason = "its file is missing, and its series is not in the spool or has other instances by now"
+        assert node.outbox.unsent(1)[0]["error"] == reason
 
 
 def test_full_disk_is_tried_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +211,23 @@ def test_full_disk_is_tried_again(run: Run, tmp_path: Path, monkeypatch: pytest.
         assert eventually(lambda: place.got)
 
 
+def test_error_of_the_disk_does_not_end_the_node(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, errors = Spool.files, [OSError(5, "Input/output error")]
+
+    def files(self: Spool, series: str) -> list[Path]:
+        if errors:
+            raise errors.pop()
+        return real(self, series)
+
+    monkeypatch.setattr(Spool, "files", files)
+    monkeypatch.setattr(module, "_AFTER_FAILURE", 0.3)
+    place = Place()
+    with run(place) as (node, lines):
+        send_files(node.port, write_series(tmp_path / "scans", 1))
+        assert eventually(lambda: place.got)
+        assert lines[0].endswith(": OSError; tried again in 0 s")
+
+
 def test_error_of_the_queue_does_not_end_the_sending(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sqlite3
 
@@ -184,10 +235,10 @@ def test_error_of_the_queue_does_not_end_the_sending(run: Run, tmp_path: Path, m
 
     real, errors = Outbox.due, [sqlite3.OperationalError("disk I/O error")]
 
-    def due(self: Outbox, limit: int) -> Any:
+    def due(self: Outbox, *arguments: Any, **options: Any) -> Any:
         if errors:
             raise errors.pop()
-        return real(self, limit)
+        return real(self, *arguments, **options)
 
     monkeypatch.setattr(Outbox, "due", due)
     monkeypatch.setattr(module, "_AFTER_FAILURE", 0.1)
@@ -210,6 +261,26 @@ def test_finished_series_make_room_also_those_of_an_earlier_start(run: Run, tmp_
         assert send_files(node.port, second) == [0]
 
 
+def test_full_spool_makes_room_without_a_prediction(run: Run, tmp_path: Path) -> None:
+    first, second = write_series(tmp_path / "1", 2), write_series(tmp_path / "2", 1)
+    with run(kinds=()) as (node, lines):
+        send_files(node.port, first)
+        assert eventually(lambda: len(lines) == 1)
+        node.spool.limit = node.spool.bytes  # reached after the last prediction
+        assert send_files(node.port, second) == [0xA700]
+        assert eventually(lambda: node.spool.series() == {})
+        assert send_files(node.port, second) == [0]
+
+
+def test_housekeeping_makes_room(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_HOUSEKEEPING", 0.1)
+    with run(kinds=()) as (node, lines):
+        send_files(node.port, write_series(tmp_path / "1", 2))
+        assert eventually(lambda: len(lines) == 1)
+        node.spool.limit = node.spool.bytes
+        assert eventually(lambda: node.spool.series() == {})
+
+
 def test_instances_are_removed_after_their_time_but_never_before_their_results(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +292,22 @@ def test_instances_are_removed_after_their_time_but_never_before_their_results(
         assert len(node.spool.series()) == 1  # its time is over, and it is not predicted yet
         assert eventually(lambda: place.got)
         assert eventually(lambda: node.spool.series() == {} and node.outbox.counts().sent == 0)
+        assert len(lines) == 1
+
+
+def test_series_that_came_again_is_removed_and_not_predicted_again(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_HOUSEKEEPING", 0.1)
+    files, place = write_series(tmp_path / "scans", 1), Place()
+    with run(place, keep=3.0) as (node, lines):
+        send_files(node.port, files)
+        assert eventually(lambda: place.got)
+        time.sleep(2)
+        send_files(node.port, files)
+        time.sleep(2)
+        assert len(node.spool.series()) == 1
+        assert eventually(lambda: node.spool.series() == {})
         assert len(lines) == 1
 
 

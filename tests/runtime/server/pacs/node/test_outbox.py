@@ -30,6 +30,15 @@ def test_each_result_is_due_for_each_destination(tmp_path: Path) -> None:
     assert outbox.content_of("t") is None
 
 
+def test_results_are_due_by_destination_in_order(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    finish(outbox)
+    assert [one.uid for one in outbox.due(9, "A@h:1")] == ["1.2", "1.3"]
+    assert {one.destination for one in outbox.due(9, "A@h:1")} == {"A@h:1"}
+    assert {one.destination for one in outbox.due(9, other_than=["A@h:1"])} == {"B@h:2"}
+    assert outbox.due(9, other_than=["A@h:1", "B@h:2"]) == []
+
+
 def test_a_sent_result_is_not_due_again_after_a_restart_or_a_repeated_prediction(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     finish(outbox)
@@ -61,6 +70,18 @@ def test_a_failed_attempt_waits_and_a_dead_one_waits_for_retry(tmp_path: Path) -
     ]
     assert outbox.retry() == 1
     assert {(item.destination, item.attempts) for item in outbox.due(9)} == {("A@h:1", 1), ("B@h:2", 0)}
+
+
+def test_rejections_are_counted_apart_from_other_failures(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    finish(outbox, uids=("1.2",))
+    for is_rejection in (False, True, False):
+        outbox.mark_failed(outbox.due(1)[0], "no", wait=-60, is_rejection=is_rejection)
+    (item,) = [one for one in outbox.due(9) if one.attempts]
+    assert (item.attempts, item.rejections) == (3, 1)
+    outbox.mark_failed(item, "no", wait=None, is_rejection=True)
+    outbox.retry()
+    assert [(one.attempts, one.rejections) for one in outbox.due(9)] == [(0, 0)] * 2
 
 
 def test_a_series_whose_prediction_ended_the_process_is_counted(tmp_path: Path) -> None:
@@ -95,6 +116,33 @@ def test_old_rows_go_unless_a_result_is_not_sent(tmp_path: Path) -> None:
     assert outbox.content_of("s") is None
     assert outbox.content_of("t") == "c"
     assert len(outbox.due(9)) == 2
+
+
+def test_a_series_in_the_spool_or_one_that_came_again_is_not_forgotten(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    for name in ("in spool", "again", "old"):
+        finish(outbox, name, uids=())
+    before = time.time()
+    outbox.touch("again")
+    outbox.forget(before=before, kept={"in spool": 0.0})
+    assert [outbox.content_of(name) for name in ("in spool", "again", "old")] == ["c", "c", None]
+
+
+def test_a_removed_series_is_known_for_90_days_more(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    finish(outbox, uids=())
+    assert not outbox.lacks_removed("s", "late")
+    outbox.note_removed("s")
+    assert outbox.lacks_removed("s", "late")
+    assert not outbox.lacks_removed("s", "c")
+    outbox.forget(before=time.time() + 1)
+    assert outbox.content_of("s") is None
+    assert outbox.counts().predicted == 0
+    assert outbox.lacks_removed("s", "late")
+    finish(outbox, content="late", uids=())
+    assert outbox.lacks_removed("s", "later")
+    outbox.forget(before=time.time() + 91 * 24 * 3600)
+    assert not outbox.lacks_removed("s", "late")
 
 
 def test_a_queue_of_a_later_release_is_rejected(tmp_path: Path) -> None:

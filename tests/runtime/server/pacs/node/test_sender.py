@@ -14,8 +14,7 @@ from pynetdicom import AE, evt
 from tests.runtime.server.pacs.builders import write_series
 from tests.runtime.server.pacs.orthanc import free_port, missing_parts, running
 
-from ctonnx.server.pacs.node.outbox import Item
-from ctonnx.server.pacs.node.sender import DicomDestination, Outcome, WebDestination, in_batches, wait_before_next
+from ctonnx.server.pacs.node.sender import DicomDestination, Outcome, WebDestination, wait_before_next
 from ctonnx.server.pacs.node.settings import DicomPeer
 
 # pynetdicom leaves sockets open that could not be connected.
@@ -44,6 +43,7 @@ def answering(*statuses: int, sop_class: str = CTImageStorage, title: str = "PAC
         (0xB000, Outcome()),
         (0xB006, Outcome()),
         (0xB007, Outcome()),
+        (0x0111, Outcome()),  # duplicate SOP instance
         (0xA700, Outcome("it answered with status A700")),
         (0xA7FF, Outcome("it answered with status A7FF")),
         (0xA900, Outcome("it answered with status A900", is_rejection=True)),
@@ -138,6 +138,7 @@ def web(status: int, body: bytes = b"{}", kind: str = "application/dicom+json") 
 
 
 STORED = b'{"00081199": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": ["1.2"]}}]}}'
+DUPLICATE = b'{"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [273]}}]}}'
 FAILED = b'{"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]}}'
 
 
@@ -149,8 +150,13 @@ FAILED = b'{"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value"
         (200, b"{}", Outcome("its answer does not name the object as stored", is_rejection=True)),
         (202, FAILED, Outcome("it did not store the object", is_rejection=True)),
         (400, b"", Outcome("it answered with HTTP status 400", is_rejection=True)),
-        (401, b"", Outcome("it answered with HTTP status 401", is_rejection=True)),
+        (401, b"", Outcome("it answered with HTTP status 401")),  # until the token is renewed
+        (403, b"", Outcome("it answered with HTTP status 403")),
+        (404, b"", Outcome("it answered with HTTP status 404")),
         (409, b"", Outcome("it answered with HTTP status 409", is_rejection=True)),
+        (409, FAILED, Outcome("it answered with HTTP status 409", is_rejection=True)),
+        (409, DUPLICATE, Outcome()),
+        (202, DUPLICATE, Outcome()),
         (429, b"", Outcome("it answered with HTTP status 429")),
         (500, b"", Outcome("it answered with HTTP status 500")),
         (503, b"", Outcome("it answered with HTTP status 503")),
@@ -190,6 +196,30 @@ def test_service_that_is_not_there_is_tried_once_for_a_batch(tmp_path: Path, mon
     assert len(tried) == 1
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:SECRET@pacs/dicom-web",
+        "https://SECRET@pacs/dicom-web",
+        "https://pacs/dicom-web?token=SECRET",
+        "https://pacs/dicom-web#SECRET",
+        "ftp://SECRET",
+        "SECRET",
+    ],
+)
+def test_url_with_a_password_is_rejected_and_not_quoted(url: str) -> None:
+    with pytest.raises(ValueError, match="expected a URL such as") as found:
+        WebDestination(url, dict)
+    assert "SECRET" not in str(found.value)
+
+
+def test_netrc_does_not_replace_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with web(200, STORED) as service:  # which compares the token
+        assert list(service.send(write_series(tmp_path / "scans", 1))) == [Outcome()]
+
+
 def test_token_file_that_is_missing_is_tried_again(tmp_path: Path) -> None:
     def headers() -> dict[str, str]:
         return {"Authorization": (tmp_path / "token").read_text()}
@@ -212,10 +242,13 @@ def test_orthanc_has_what_was_sent_by_both_ways(tmp_path: Path) -> None:
 
 def test_rejection_is_final_after_five_attempts_and_silence_never_is() -> None:
     rejected, silent = Outcome("no", is_rejection=True), Outcome("no")
-    assert [wait_before_next(number, rejected) for number in range(1, 7)] == [5.0, 10.0, 20.0, 40.0, None, None]
-    assert wait_before_next(5000, silent) == 600.0
-
-
-def test_batches_keep_the_order_of_each_destination() -> None:
-    items = [Item(uid, place, "s", "sr", 0) for uid, place in [("1", "A"), ("1", "B"), ("2", "A")]]
-    assert in_batches(items) == {"A": [items[0], items[2]], "B": [items[1]]}
+    assert [wait_before_next(number, rejected, rejections=number) for number in range(1, 7)] == [
+        5.0,
+        10.0,
+        20.0,
+        40.0,
+        None,
+        None,
+    ]
+    assert wait_before_next(5000, silent, rejections=4) == 600.0
+    assert wait_before_next(5000, rejected, rejections=1) == 600.0  # the first after an outage

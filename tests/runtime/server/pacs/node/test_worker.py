@@ -18,7 +18,7 @@ from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.server.pacs.audit import AuditLog, audit_lines
 from ctonnx.server.pacs.node.outbox import Outbox
 from ctonnx.server.pacs.node.spool import Spool
-from ctonnx.server.pacs.node.worker import DiskFull, SeriesWorker, content_of, required_rule
+from ctonnx.server.pacs.node.worker import DiskFull, SeriesWorker, required_rule
 from ctonnx.server.pacs.results.document import ResultModel
 
 
@@ -103,6 +103,53 @@ def test_late_instances_have_results_of_their_own(desk: Desk, tmp_path: Path) ->
     assert len({item.uid for item in desk.outbox.due(99)}) == 2 * len(before)
 
 
+def test_late_instance_of_a_removed_series_is_never_negative(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ctonnx.server.pacs.node import worker
+
+    real, seen = worker.made_objects, list[Any]()
+
+    def predict(*arguments: Any) -> Any:
+        group, record, images = SeriesWorker._predict(desk.worker, *arguments)
+        return group, replace(record, decision="negative", reason=None), images  # type: ignore[type-var]
+
+    def made(group: Any, record: Any, *arguments: Any, **options: Any) -> Any:
+        seen.append((record.decision, record.reason))
+        return real(group, record, *arguments, **options)
+
+    monkeypatch.setattr(desk.worker, "_predict", predict)
+    monkeypatch.setattr(worker, "made_objects", made)
+    first, late = write_series(tmp_path / "scans", 2)
+    series = desk.take(first)
+    desk.worker.process(series)
+    desk.outbox.note_removed(series)
+    desk.spool.remove(series)
+    desk.take(late)
+    outcome = desk.worker.process(series)
+    assert outcome is not None
+    assert outcome.decision == "refer"
+    reason = "earlier instances of the series were removed after their prediction, and a finding may be there"
+    assert seen == [("negative", None), ("refer", reason)]
+
+
+@pytest.mark.parametrize("changes", [{"PatientName": "Other^Name"}, {"PixelData": bytes(2 * 64 * 64)}])
+def test_corrected_instance_has_results_of_its_own(desk: Desk, tmp_path: Path, changes: dict[str, Any]) -> None:
+    first, second = write_series(tmp_path / "scans", 2)
+    corrected = dcmread(first)
+    for name, value in changes.items():
+        setattr(corrected, name, value)
+    corrected.save_as(tmp_path / "corrected.dcm")
+    series = desk.take(first, second)
+    desk.worker.process(series)
+    before = {item.uid for item in desk.outbox.due(99)}
+    desk.take(tmp_path / "corrected.dcm")
+    outcome = desk.worker.process(series)
+    assert outcome is not None
+    assert outcome.instances == 2
+    assert len({item.uid for item in desk.outbox.due(99)} - before) >= 2
+
+
 def test_series_that_cannot_be_predicted_fails_once_with_its_reason(desk: Desk, tmp_path: Path) -> None:
     image = ct_image(new_uid(), new_uid())
     image.PixelData = b"\0\0"
@@ -146,17 +193,63 @@ def test_what_the_machine_lacks_for_a_moment_is_no_failure_of_the_series(
                 patch.setattr(desk.worker, "_predict", fail)
             case name:
                 patch.setattr(desk.outbox, name, fail)
-        with pytest.raises(raised):
-            desk.worker.process(series)
+        for _ in range(6):  # more often than a prediction may end the process
+            with pytest.raises(raised):
+                desk.worker.process(series)
     outcome = desk.worker.process(series)
     assert outcome is not None
     assert outcome.error is None
-    assert len(desk.events) == 1 + (where == "finish")
+    assert len(desk.events) == 1 + 6 * (where == "finish")
 
 
-def test_content_depends_on_the_names_alone(tmp_path: Path) -> None:
-    assert content_of([tmp_path / "b", tmp_path / "a"]) == content_of([Path("a"), Path("b")])
-    assert content_of([Path("a")]) != content_of([Path("a"), Path("b")])
+def test_names_of_results_are_on_the_disk_before_the_queue_has_them(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ctonnx.server.pacs.node import worker
+
+    real, seen = worker.sync_folder, list[tuple[Path, int, int]]()
+
+    def sync(folder: Path) -> None:
+        seen.append((folder, len(list(folder.iterdir())), len(desk.outbox.due(9))))
+        real(folder)
+
+    monkeypatch.setattr(worker, "sync_folder", sync)
+    desk.worker.process(desk.take(*write_series(tmp_path / "scans", 1)))
+    ((folder, files, queued),) = seen
+    assert (folder, queued) == (desk.spool.results, 0)
+    assert files >= 2
+
+
+def test_unexpected_exception_fails_the_series_and_its_text_is_not_kept(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise KeyError("P1^Test")
+
+    series = desk.take(*write_series(tmp_path / "scans", 1))
+    monkeypatch.setattr(desk.worker, "_predict", fail)
+    outcome = desk.worker.process(series)
+    assert outcome is not None
+    assert (outcome.decision, outcome.error) == (None, "an error of ctonnx: KeyError")
+    assert "P1" not in json.dumps(desk.events)
+    assert desk.worker.process(series) is None
+
+
+def test_series_whose_prediction_ended_the_process_five_times_fails(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*arguments: Any) -> None:
+        raise SystemExit
+
+    series = desk.take(*write_series(tmp_path / "scans", 1))
+    monkeypatch.setattr(desk.worker, "_predict", end)
+    for _ in range(5):
+        with pytest.raises(SystemExit):
+            desk.worker.process(series)
+    outcome = desk.worker.process(series)
+    assert outcome is not None
+    assert outcome.error == "its prediction ended the node 5 times, possibly as memory was short"
+    assert desk.outbox.starts() == {}
 
 
 def test_model_without_an_operating_point_is_an_error(model: Path) -> None:

@@ -42,6 +42,13 @@ def test_uids_are_those_of_the_source_the_model_and_the_kind(files: list[str]) -
     assert [set(first) & set(other) for other in others] == [set()] * 3
 
 
+def test_other_bytes_have_another_uid(files: list[str]) -> None:
+    scores = (0.1, 0.9, 0.6)
+    first = uids(result_of(files, scores))
+    change(files[1], PatientName="Other^Name")
+    assert not set(first) & set(uids(result_of(files, scores)))
+
+
 def test_series_of_the_objects_does_not_depend_on_the_instances(files: list[str]) -> None:
     whole, part = (made(result_of(files[:count], (0.6, 0.9, 0.1)[:count])) for count in (3, 2))
     assert whole.SeriesInstanceUID == part.SeriesInstanceUID != files
