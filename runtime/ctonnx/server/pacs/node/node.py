@@ -270,7 +270,7 @@ class Node:
                 self._note_sent(item, outcome)
 
     def _note_missing(self, item: Item) -> None:
-        """Has the series of a result without its file predicted again, once, if its instances are there."""
+        """Makes `run` predict the series of a result without its file again, once, if its instances are there."""
         is_open = self.outbox.content_of(item.series) is None
         if not self.spool.files(item.series) or (item.rejections and not is_open):
             reason = "its file is missing, and its series is not in the spool or has other instances by now"

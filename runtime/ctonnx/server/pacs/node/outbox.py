@@ -24,7 +24,7 @@ State: TypeAlias = Literal["queued", "sent", "dead"]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS series (
     name TEXT PRIMARY KEY,      -- pseudonym
-    content TEXT NOT NULL,      -- hash of its instances; empty if it is to be predicted again
+    content TEXT NOT NULL,      -- hash of its instances; empty for another prediction
     finished REAL NOT NULL,     -- seconds since the epoch
     instances INTEGER NOT NULL,
     decision TEXT,              -- NULL if it failed
@@ -260,7 +260,7 @@ class Outbox:
     def forget(self, *, before: float, kept: Collection[str] = ()) -> None:
         """Removes the rows of results sent, and of series finished, before a time.
 
-        That a series was predicted and removed is known for 90 days more.
+        The removal of a predicted series is known for 90 days more.
 
         Args:
             before: Time in seconds since the epoch.
