@@ -40,7 +40,7 @@ ROOMS = {
     "ctonnx.prediction": "inputs model_selection results cautions streaming predictor verification series output",
     "ctonnx.prediction.series": "pseudonyms slices ordering choice repeats grouping reduction stream",
     "ctonnx.prediction.output": (
-        "provenance row_order row_formats group_rows heatmap_image heatmap_folder series_picture batch group_batch"
+        "provenance row_order row_formats heatmap_image heatmap_folder group_rows series_picture batch group_batch"
     ),
     "ctonnx.server.pacs": "results retrieval audit node",
     "ctonnx.server.pacs.node": "settings spool outbox receiver sender worker node status page",

@@ -120,7 +120,7 @@ def test_heatmap_is_that_of_the_most_probable_suspicious_class(words: list[str])
     heatmap = np.zeros((3, 4, 4), np.float32)
     heatmap[0, :, 0] = heatmap[1, 0] = heatmap[2, :, 3] = 1
     found = Prediction("scans/1.dcm", {"normal": 0.4, "large": 0.35, "small": 0.25}, np.zeros(3, np.float32), heatmap)
-    other = replace(found, source="scans/2.dcm", heatmap=heatmap * [[[1]], [[1]], [[0]]])
+    other = replace(found, source="scans/2.dcm", heatmap=heatmap * np.array([[[1]], [[1]], [[0]]], np.float32))
     pixels = np.asarray(draw(predicted([found, other], spec), spec, (80, 80))).astype(int)
     assert words[0] == "Positive: score 0.6000, threshold 0.5000"
     assert words[1] == "1 of 2 slices carried the score; predicted class normal 0.4000"

@@ -15,11 +15,14 @@ from tests.runtime.server.pacs.builders import ct_image, new_uid, write_series
 from ctonnx.errors import CtonnxError, NotEnoughMemory
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
+from ctonnx.prediction.series.reduction import GroupPrediction
 from ctonnx.server.pacs.audit import AuditLog, audit_lines
 from ctonnx.server.pacs.node.outbox import Outbox
 from ctonnx.server.pacs.node.spool import Spool
 from ctonnx.server.pacs.node.worker import DiskFull, SeriesWorker, required_rule
 from ctonnx.server.pacs.results.document import ResultModel
+from ctonnx.server.pacs.results.folder import made_objects
+from ctonnx.system.files import sync_folder
 
 
 class Desk:
@@ -108,11 +111,12 @@ def test_late_instance_of_a_removed_series_is_never_negative(
 ) -> None:
     from ctonnx.server.pacs.node import worker
 
-    real, seen = worker.made_objects, list[Any]()
+    real, seen = made_objects, list[Any]()
 
     def predict(*arguments: Any) -> Any:
         group, record, images = SeriesWorker._predict(desk.worker, *arguments)
-        return group, replace(record, decision="negative", reason=None), images  # type: ignore[type-var]
+        assert isinstance(record, GroupPrediction)
+        return group, replace(record, decision="negative", reason=None), images
 
     def made(group: Any, record: Any, *arguments: Any, **options: Any) -> Any:
         seen.append((record.decision, record.reason))
@@ -207,7 +211,7 @@ def test_names_of_results_are_on_the_disk_before_the_queue_has_them(
 ) -> None:
     from ctonnx.server.pacs.node import worker
 
-    real, seen = worker.sync_folder, list[tuple[Path, int, int]]()
+    real, seen = sync_folder, list[tuple[Path, int, int]]()
 
     def sync(folder: Path) -> None:
         seen.append((folder, len(list(folder.iterdir())), len(desk.outbox.due(9))))
