@@ -262,15 +262,13 @@ def audit(folder: Path, *, verify: bool) -> None:
 
 
 def _require_packages(*, with_page: bool = False) -> None:
-    for package, extra in (
-        ("pynetdicom", "pacs"),
-        ("highdicom", "pacs"),
-        *([("starlette", "serve")] if with_page else []),
-    ):
-        if find_spec(package) is None:
-            from ctonnx.errors import CtonnxError
+    for package in ("pynetdicom", "highdicom"):
+        if find_spec(package) is None:  # the group's sentence names the extra
+            raise ModuleNotFoundError(f"No module named '{package}'", name=package)
+    if with_page and find_spec("starlette") is None:
+        from ctonnx.errors import CtonnxError
 
-            raise CtonnxError(f'expected {package} for ctonnx node, found none; pip install "ctonnx[{extra}]"')
+        raise CtonnxError('expected starlette for the page of --http, found none; pip install "ctonnx[serve]"')
 
 
 def _destinations(send_to: tuple[str, ...], stow: str | None, token: Path | None, ae_title: str) -> "list[Destination]":

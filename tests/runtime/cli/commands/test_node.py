@@ -128,8 +128,19 @@ def test_damaged_queue_is_one_sentence(folder: Path) -> None:
     assert "expected a queue of results in" in result.stderr
 
 
-def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
-    result = node(*TO)
+@pytest.mark.parametrize(
+    ("missing", "words", "sentence"),
+    [
+        ("pynetdicom", (), "'ctonnx node' needs "),
+        ("highdicom", ("status",), "'ctonnx node' needs "),
+        ("starlette", (*TO, "--http", "127.0.0.1:0"), "expected starlette for the page of --http, found none; pip "),
+    ],
+)
+def test_missing_package_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, missing: str, words: tuple[str, ...], sentence: str
+) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name == missing else object())
+    result = node(*(words or TO))
     assert result.exit_code == 2
-    assert 'expected pynetdicom for ctonnx node, found none; pip install "ctonnx[pacs]"' in result.stderr
+    assert sentence in result.stderr
+    assert "pip install" in result.stderr
