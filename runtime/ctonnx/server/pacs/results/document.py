@@ -1,6 +1,6 @@
 """Common part of all objects of a series: UIDs, patient, study, equipment, date and time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -172,10 +172,14 @@ class SeriesResult:
         return derived_uid("tracking", where, self.model.sha256)
 
     @cached_property
-    def evidence(self) -> list[Dataset]:
-        """All source images, each once, as datasets that have only what highdicom refers to."""
+    def evidence(self) -> list[SourceImage]:
+        """All source images, each once."""
+        return list({image.sop_instance: image for image in self.source.images.values()}.values())
+
+    def referred_to(self, images: Iterable[ImageResult]) -> list[Dataset]:
+        """Returns the source images of results, each once, as datasets that have only what highdicom refers to."""
         found = {}
-        for image in self.source.images.values():
+        for image in map(self.source_image, images):
             one = found[image.sop_instance] = Dataset()
             one.SOPClassUID, one.SOPInstanceUID = image.sop_class, image.sop_instance
             one.StudyInstanceUID, one.SeriesInstanceUID = image.study, image.series
@@ -236,7 +240,7 @@ class SeriesResult:
         with suppress(Exception):  # an incomplete or invalid description of the scanner
             scanner = Dataset()
             scanner.update(self.source.header)
-            scanner.SOPClassUID = self.evidence[0].SOPClassUID
+            scanner.SOPClassUID = self.evidence[0].sop_class
             found.append(ContributingEquipment.for_image_acquisition(scanner))
         found.append(
             ContributingEquipment(

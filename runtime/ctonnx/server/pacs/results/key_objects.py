@@ -16,9 +16,7 @@ _MOST = 3
 
 def key_objects(result: SeriesResult) -> KeyObjectSelectionDocument:
     """Returns the selection of up to three images that carried the decision about a series."""
-    keys = dict.fromkeys(result.source_image(image).sop_instance for image in result.carrying)
-    by_uid = {one.SOPInstanceUID: one for one in result.evidence}
-    chosen = [by_uid[uid] for uid in list(keys)[:_MOST]]
+    chosen = result.referred_to(result.carrying)[:_MOST]
     content = KeyObjectSelection(
         codes.DCM.OfInterest,
         chosen,

@@ -63,7 +63,7 @@ def _series(result: SeriesResult) -> Dataset:
     items = []
     for one in result.evidence:
         item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = one.SOPClassUID, one.SOPInstanceUID
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = one.sop_class, one.sop_instance
         items.append(item)
     made.ReferencedInstanceSequence = items
     return made

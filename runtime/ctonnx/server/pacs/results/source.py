@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pydicom.dataset import Dataset
 
 from ctonnx.errors import CtonnxError, ImageError
-from ctonnx.images.dicom.dataset import read_data_set
+from ctonnx.images.dicom.dataset import read_data_set, read_plain_values
 from ctonnx.images.dicom.redaction import redacting
 from ctonnx.images.source import open_source
 from ctonnx.system.text import counted
@@ -152,8 +152,11 @@ def read_source(files: Sequence[str], content: str | None = None) -> SourceSerie
 
 
 def _read(file: str, *, is_first: bool) -> tuple[Any, Any]:
-    """Returns the dataset of a file, complete for the first one, and its File Meta Information."""
+    """Returns the dataset of a file, complete for the first one, and its File Meta Information where it is needed."""
     with open_source(file) as (opened, size, name):
+        plain = None if is_first else read_plain_values(opened, _READ)
+        if plain is not None and all(_uid(plain, keyword) for keyword in _UIDS):
+            return plain, {}
 
         def read() -> tuple[Any, Any]:
             data = read_data_set(opened, size, name, only=() if is_first else _READ)

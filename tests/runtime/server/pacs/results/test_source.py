@@ -7,6 +7,7 @@ from tests.runtime.prediction.dicom_slices import IDENTIFIERS
 from tests.runtime.server.pacs.results.made_results import change
 
 from ctonnx.errors import CtonnxError
+from ctonnx.server.pacs.results import source
 from ctonnx.server.pacs.results.source import read_source
 
 
@@ -42,9 +43,21 @@ def test_missing_uid_is_named_without_the_patient(files: list[str], keyword: str
     )
 
 
-def test_uid_of_an_instance_may_be_in_the_meta_information_alone(files: list[str]) -> None:
-    change(files[0], SOPInstanceUID=None, SOPClassUID="")
-    assert read_source(files).images[files[0]].sop_instance == "1.2.826.77.65.1.1.1"
+@pytest.mark.parametrize("number", [0, 1])
+def test_uid_of_an_instance_may_be_in_the_meta_information_alone(files: list[str], number: int) -> None:
+    change(files[number], SOPInstanceUID=None, SOPClassUID="")
+    found = read_source(files).images[files[number]]
+    assert found.sop_instance == f"1.2.826.77.65.1.1.{number + 1}"
+    assert found.sop_class == "1.2.840.10008.5.1.4.1.1.2"
+
+
+def test_headers_read_without_pydicom_have_the_same_values(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    change(files[1], AcquisitionDate="20260103", AcquisitionTime="101112.5", InstanceNumber=None)
+    change(files[2], AcquisitionDate=["20260105", "20260106"], AcquisitionTime="x")
+    plain = read_source(files)
+    monkeypatch.setattr(source, "read_plain_values", lambda opened, keywords: None)
+    slow = read_source(files)
+    assert (plain.images, plain.moment) == (slow.images, slow.moment)
 
 
 def test_files_that_cannot_be_read_are_counted_without_their_names(files: list[str]) -> None:

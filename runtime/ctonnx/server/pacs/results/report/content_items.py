@@ -26,6 +26,7 @@ __all__ = [
     "container_item",
     "content_sequence",
     "encoded_item",
+    "evidence_sequence",
     "image_item",
     "number_item",
     "text_item",
@@ -68,7 +69,7 @@ def image_item(
 ) -> bytes:
     """Returns an IMAGE item; frames are counted from 1, and None refers to the whole image."""
     frames = b"" if frame is None else _element(0x00081160, "IS", str(frame))
-    referenced = _item(_element(0x00081150, "UI", sop_class), _element(0x00081155, "UI", sop_instance), frames)
+    referenced = _reference(sop_class, sop_instance, frames)
     return _item(_sequence(0x00081199, referenced), _head(relation, "IMAGE", name))
 
 
@@ -95,8 +96,23 @@ def encoded_item(item: Dataset) -> bytes:
 
 def content_sequence(items: Iterable[bytes]) -> RawDataElement:
     """Returns the Content Sequence of a container with these items, which pydicom writes as it is."""
+    return _raw(_CONTENT, items)
+
+
+def evidence_sequence(study: str, series: str, images: Iterable[tuple[str, str]]) -> RawDataElement:
+    """Returns the Current Requested Procedure Evidence Sequence of one series, by the SOP Class and Instance UIDs."""
+    referenced = _sequence(0x00081199, *(_reference(*uids) for uids in images))
+    one = _item(referenced, _element(0x0020000E, "UI", series))
+    return _raw(0x0040A375, [_item(_sequence(0x00081115, one), _element(0x0020000D, "UI", study))])
+
+
+def _raw(tag: int, items: Iterable[bytes]) -> RawDataElement:
     value = b"".join(items)
-    return RawDataElement(Tag(_CONTENT), "SQ", len(value), value, 0, False, True)
+    return RawDataElement(Tag(tag), "SQ", len(value), value, 0, False, True)
+
+
+def _reference(sop_class: str, sop_instance: str, frames: bytes = b"") -> bytes:
+    return _item(_element(0x00081150, "UI", sop_class), _element(0x00081155, "UI", sop_instance), frames)
 
 
 def _head(relation: str, kind: str, name: Code | CodedConcept) -> bytes:

@@ -44,7 +44,7 @@ def image_groups(result: SeriesResult) -> Iterator[bytes]:
 
 def image_library(result: SeriesResult) -> bytes:
     """Returns the library of all source images, without descriptors, which incomplete headers lack."""
-    images = (image_item(_CONTAINS, codes.SCT.Source, one.SOPClassUID, one.SOPInstanceUID) for one in result.evidence)
+    images = (image_item(_CONTAINS, codes.SCT.Source, one.sop_class, one.sop_instance) for one in result.evidence)
     group = container_item(_CONTAINS, codes.DCM.ImageLibraryGroup, images)
     return container_item(_CONTAINS, codes.DCM.ImageLibrary, [group])
 

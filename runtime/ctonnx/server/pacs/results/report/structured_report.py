@@ -24,7 +24,12 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from ctonnx.server.pacs.results.document import CHARACTER_SET, ImageResult, SeriesResult
-from ctonnx.server.pacs.results.report.content_items import container_item, content_sequence, encoded_item
+from ctonnx.server.pacs.results.report.content_items import (
+    container_item,
+    content_sequence,
+    encoded_item,
+    evidence_sequence,
+)
 from ctonnx.server.pacs.results.report.image_groups import image_groups, image_library, measured_values
 from ctonnx.server.pacs.results.report.terms import CLASS, DECISION, DECISIONS, REASON
 from ctonnx.system.text import counted
@@ -35,11 +40,11 @@ __all__ = ["structured_report"]
 def structured_report(result: SeriesResult) -> Comprehensive3DSR:
     """Returns the report of a series.
 
-    highdicom makes it with the evaluations of the series; those of the images, and the library of images, are added as
-    bytes (`ctonnx.server.pacs.results.report.content_items`).
+    highdicom makes it with the evaluations of the series; those of the images, the library of images, and the evidence
+    are added as bytes (`ctonnx.server.pacs.results.report.content_items`).
     """
     made = Comprehensive3DSR(
-        evidence=result.evidence,
+        evidence=result.referred_to(result.carrying),
         content=MeasurementReport(
             observation_context=ObservationContext(observer_device_context=result.model.observer()),
             procedure_reported=_procedure(result.source.header),
@@ -55,6 +60,9 @@ def structured_report(result: SeriesResult) -> Comprehensive3DSR:
     groups = [*map(encoded_item, measurements.ContentSequence), *image_groups(result)]
     container = container_item("CONTAINS", codes.DCM.ImagingMeasurements, groups)
     made["ContentSequence"] = content_sequence([*map(encoded_item, context), image_library(result), container])
+    made["CurrentRequestedProcedureEvidenceSequence"] = evidence_sequence(
+        result.source.study, result.source.series, ((one.sop_class, one.sop_instance) for one in result.evidence)
+    )
     result.complete(made, "sr")
     # As of a file that was read, so that pydicom writes the bytes as they are.
     made.set_original_encoding(False, True, convert_encodings(CHARACTER_SET))

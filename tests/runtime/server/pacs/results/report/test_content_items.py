@@ -14,6 +14,7 @@ from highdicom.sr import (
     TextContentItem,
     UIDRefContentItem,
 )
+from highdicom.sr.utils import collect_evidence
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage
@@ -49,6 +50,22 @@ def test_number(value: float) -> None:
     expected = NumContentItem(NAME, value, codes.UCUM.NoUnits, relationship_type=CONTAINS)
     found = content_items.number_item("CONTAINS", NAME, value, codes.UCUM.NoUnits)
     assert found == content_items.encoded_item(expected)
+
+
+def test_evidence() -> None:
+    images = [Dataset() for _ in range(3)]
+    for number, image in enumerate(images):
+        image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, f"1.2.3{number}.4" + "5" * number
+        image.StudyInstanceUID, image.SeriesInstanceUID = "1.2.3", "1.2.3.44"
+        image.Rows = 1
+    content, expected = Dataset(), Dataset()
+    content.ContentSequence = []
+    expected.CurrentRequestedProcedureEvidenceSequence, _ = collect_evidence(images, content)
+    found = Dataset()
+    uids = [(image.SOPClassUID, image.SOPInstanceUID) for image in images]
+    found["CurrentRequestedProcedureEvidenceSequence"] = content_items.evidence_sequence("1.2.3", "1.2.3.44", uids)
+    found.set_original_encoding(False, True, "utf8")
+    assert content_items.encoded_item(found) == content_items.encoded_item(expected)
 
 
 @pytest.mark.parametrize("frame", [None, 1, 12])
