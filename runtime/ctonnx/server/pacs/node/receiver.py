@@ -13,14 +13,16 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pynetdicom import AE, _config, dimse_messages, evt
 from pynetdicom.presentation import AllStoragePresentationContexts, build_context
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
 from ctonnx.errors import CtonnxError
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
@@ -32,6 +34,7 @@ __all__ = ["Receiver", "image_classes"]
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _PDU = 128 * 1024  # bytes: the default of 16 KB takes eight times as many system calls
+_LARGEST_PDU = 2 * _PDU  # bytes; a request for an association has no agreed length, and up to 128 contexts
 _LAST_ANSWER = 10.0  # seconds for the answers at the end of the node
 _TIMEOUT = 60  # seconds without a sign of the peer
 _PART = 1024**2  # bytes of an instance after which the spool's limit is compared again
@@ -105,6 +108,7 @@ class Receiver:
             (evt.EVT_REJECTED, self._log_association, ["rejected"]),
             (evt.EVT_RELEASED, self._log_association, ["released"]),
             (evt.EVT_ABORTED, self._log_association, ["aborted"]),
+            (evt.EVT_CONN_OPEN, _read_at_once),
             (evt.EVT_CONN_CLOSE, _remove_partial),
         ]
         _check_free(settings.host, settings.port)
@@ -266,6 +270,46 @@ class _Server(ThreadedAssociationServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Does nothing: the connection is closed, and socketserver would write a traceback."""
+
+
+def _read_at_once(event: Any) -> None:
+    """Makes a connection of pynetdicom read as much as there is, within a limit of the time and size of a PDU.
+
+    pynetdicom reads 4 KB at a time, 128 times for a CT slice, and waits for the rest of a PDU as long as any bytes
+    come: a peer that sends one every few seconds would keep its association.
+    """
+    connection = event.assoc.dul.socket
+    connection.recv = partial(_receive, connection)
+
+
+def _receive(connection: AssociationSocket, count: int) -> bytearray:
+    """Returns the next bytes; fewer if the peer closed the connection, or broke a limit and is disconnected.
+
+    Raises:
+        OSError: If nothing comes in time.
+    """
+    if count > _LARGEST_PDU:
+        _disconnect(connection)
+        return bytearray()
+    received = bytearray(count)
+    missing, deadline = memoryview(received), time.monotonic() + _TIMEOUT
+    while missing:
+        added = connection.socket.recv_into(missing) if connection.socket else 0
+        if added == 0:
+            break
+        missing = missing[added:]
+        if time.monotonic() > deadline:
+            break
+    if missing:
+        _disconnect(connection)
+        return received[: count - len(missing)]
+    return received
+
+
+def _disconnect(connection: AssociationSocket) -> None:
+    with suppress(OSError):
+        if connection.socket:
+            connection.socket.shutdown(socket.SHUT_RDWR)
 
 
 class _IncomingFile:
