@@ -1,6 +1,7 @@
 """`ctonnx node`: a DICOM node that predicts the series it receives and sends the results on."""
 
 import json
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -144,6 +145,7 @@ def node(
         return
     _require_packages(with_page=http is not None)
     from ctonnx.prediction.predictor import Predictor
+    from ctonnx.prediction.streaming import workers_for
     from ctonnx.server.pacs.node.node import Node
     from ctonnx.server.pacs.node.settings import NodeSettings, ReceiverSettings
     from ctonnx.server.pacs.node.worker import required_rule
@@ -178,7 +180,9 @@ def node(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     newest = model is None
-    predictor = Predictor(model, provider=provider, fallback=fallback, threads=threads)
+    # As for many files: a series has many, and threads that wait for each other would take the time of the receiver's.
+    workers = workers_for(sys.maxsize, threads=threads)
+    predictor = Predictor(model, provider=provider, fallback=fallback, threads=threads, workers=workers, spinning=False)
     show_model(predictor, newest=newest)
     spec = predictor.spec
     table = ClassCodes() if codes is None else ClassCodes.read(codes, spec.classes)
@@ -245,8 +249,7 @@ def audit(folder: Path, *, verify: bool) -> None:
     """
     _require_packages()
     from ctonnx.errors import CheckFailed
-    from ctonnx.server.pacs.audit import audit_lines, recovered_lines, verify_audit
-    from ctonnx.server.pacs.node.node import read_site_key
+    from ctonnx.server.pacs.audit import audit_lines, read_site_key, recovered_lines, verify_audit
 
     if not verify:
         for line in audit_lines(folder):

@@ -1,7 +1,7 @@
 """Prediction of groups one after the other: batches run on across groups, and memory stays bounded by one group."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.prediction.results import Record
@@ -21,7 +21,7 @@ def predict_groups(
     rule: GroupRule,
     read: SliceReader,
     on_record: Callable[[Record], object] = lambda record: None,
-) -> Iterator[GroupRecord]:
+) -> Generator[GroupRecord, None, None]:
     """Yields the result for each group, in order.
 
     All slices go through one stream, so that a batch may have slices of two groups and none is half empty. Of a slice

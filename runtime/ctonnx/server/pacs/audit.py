@@ -21,10 +21,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["AuditLog", "Verified", "audit_lines", "recovered_lines", "verify_audit"]
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
+
+__all__ = [
+    "AuditLog",
+    "Verified",
+    "audit_lines",
+    "open_site_key",
+    "read_site_key",
+    "recovered_lines",
+    "verify_audit",
+]
 
 FILE_NAME = "audit.jsonl"
 HEAD_NAME = "audit.head"
+KEY_NAME = "site.key"
 _EARLIER = "audit.*.jsonl"
 _FIRST = "0" * 64
 _LONGEST = 65_536  # bytes of a line
@@ -230,3 +241,25 @@ def _is_equal(first: str, second: str) -> bool:
 
 def _mac(key: bytes, text: str) -> str:
     return hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+
+
+def open_site_key(folder: Path) -> bytes:
+    """Returns the key of the node's pseudonyms and audit log, which is made in its folder if missing.
+
+    Raises:
+        DataError: If the file is not a key.
+        OSError: If it cannot be written.
+    """
+    file = folder / KEY_NAME
+    if not file.exists():
+        Pseudonyms().save(file)
+    return read_site_key(folder)
+
+
+def read_site_key(folder: Path) -> bytes:
+    """Returns the key of a node that was started before.
+
+    Raises:
+        DataError: If there is none, or the file is not a key.
+    """
+    return Pseudonyms.load(folder / KEY_NAME).key

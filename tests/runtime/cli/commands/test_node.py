@@ -12,8 +12,7 @@ pytest.importorskip("highdicom", reason="highdicom (the extra pacs) is not insta
 
 from ctonnx.cli.commands import node as command  # after the extra
 from ctonnx.cli.main import main
-from ctonnx.server.pacs.audit import AuditLog
-from ctonnx.server.pacs.node.node import open_site_key
+from ctonnx.server.pacs.audit import AuditLog, open_site_key
 from ctonnx.server.pacs.node.outbox import Outbox
 
 
@@ -101,8 +100,7 @@ def test_removed_line_of_the_audit_log_is_exit_code_1(folder: Path) -> None:
 
 
 def test_lines_that_a_start_found_missing_are_a_note(folder: Path) -> None:
-    from ctonnx.server.pacs.audit import AuditLog
-    from ctonnx.server.pacs.node.node import read_site_key
+    from ctonnx.server.pacs.audit import AuditLog, read_site_key
 
     log = folder / "audit.jsonl"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:1]))

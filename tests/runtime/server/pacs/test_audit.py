@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from ctonnx.server.pacs.audit import AuditLog, audit_lines, recovered_lines, verify_audit
+from ctonnx.errors import CtonnxError
+from ctonnx.server.pacs.audit import (
+    AuditLog,
+    audit_lines,
+    open_site_key,
+    read_site_key,
+    recovered_lines,
+    verify_audit,
+)
 
 KEY, OTHER = bytes(32), bytes([1]) * 32
 
@@ -194,3 +202,12 @@ def test_a_removed_head_is_a_note_after_a_restart(folder: Path) -> None:
     AuditLog(folder, KEY).close()
     assert verify_audit(folder, KEY) == (6, None)
     assert recovered_lines(folder) == [(6, None)]
+
+
+def test_site_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    with pytest.raises(CtonnxError):
+        read_site_key(tmp_path)
+    key = open_site_key(tmp_path)
+    assert open_site_key(tmp_path) == read_site_key(tmp_path) == key
+    assert (tmp_path / "site.key").stat().st_mode & 0o077 == 0
+    assert len(key) >= 32

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ctonnx.artifacts.decision.rule import DecisionName
 from ctonnx.errors import CtonnxError, NotEnoughMemory
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
-from ctonnx.server.pacs.audit import AuditLog
+from ctonnx.server.pacs.audit import AuditLog, open_site_key
 from ctonnx.server.pacs.node.outbox import Item, Outbox
 from ctonnx.server.pacs.node.receiver import Receiver
 from ctonnx.server.pacs.node.sender import Destination, Outcome, wait_before_next
@@ -28,9 +28,8 @@ from ctonnx.server.pacs.results.document import ResultModel
 from ctonnx.server.pacs.results.source import content_of
 from ctonnx.system.text import Log, counted
 
-__all__ = ["Node", "open_site_key", "read_site_key"]
+__all__ = ["Node"]
 
-KEY_NAME = "site.key"
 _LOCK_NAME = "node.lock"
 _HOUSEKEEPING = 60.0  # seconds
 _ABANDONED = 600.0  # seconds without a byte of an instance that is being received
@@ -138,7 +137,7 @@ class Node:
                         self._log(f"old files are not removed: {getattr(error, 'strerror', None) or error}")
                     next_care = time.monotonic() + _HOUSEKEEPING
                 if (series := self._next_complete(next_care)) is not None:
-                    self._process(series)
+                    self._process(series, next_care)
                 elif self._needs_room:
                     next_care, self._needs_room, self._made_room = 0.0, False, time.monotonic()
         finally:
@@ -183,40 +182,74 @@ class Node:
                     self._changed.notify_all()
 
     def _next_complete(self, until: float) -> str | None:
-        """Returns a complete series, the first of those whose prediction never ended the process; None at a time."""
-        starts: dict[str, int] | None = None
+        """Waits for a complete series, and takes it; None at a time."""
         with self._changed:
-            while not self._stopping.is_set() and not self._needs_room and (now := time.monotonic()) < until:
-                settle = self._settings.settle
-                complete = [name for name, last in self._arrived.items() if now - last >= settle]
-                if complete:
-                    starts = self.outbox.starts() if starts is None else starts
-                    chosen = min(complete, key=lambda name: (starts.get(name, 0), self._arrived[name]))
-                    del self._arrived[chosen]
-                    return chosen
-                nearest = min(self._arrived.values(), default=until) + settle
-                self._changed.wait(max(0.01, min(nearest, until) - now))
+            while self._may_predict(until):
+                if (found := self._take_complete()) is not None:
+                    return found
+                nearest = min(self._arrived.values(), default=until) + self._settings.settle
+                self._changed.wait(max(0.01, min(nearest, until) - time.monotonic()))
         return None
 
-    def _process(self, series: str) -> None:
+    def _may_predict(self, until: float) -> bool:
+        return not self._stopping.is_set() and not self._needs_room and time.monotonic() < until
+
+    def _take_complete(self, *, besides: Collection[str] = ()) -> str | None:
+        """Takes the first complete series of those whose prediction never ended the process; None if there is none.
+
+        One whose prediction did is taken alone, as it might end it again. One of `besides` is not taken again, with
+        instances that came since.
+        """
+        with self._changed:
+            settled = time.monotonic() - self._settings.settle
+            complete = [name for name, last in self._arrived.items() if last <= settled]
+            if not complete:
+                return None
+            starts = self.outbox.starts()
+            chosen = min(complete, key=lambda name: (starts.get(name, 0), self._arrived[name]))
+            if (
+                chosen in besides
+                or (besides and starts.get(chosen, 0))
+                or any(starts.get(name, 0) > 1 for name in besides)
+            ):
+                return None
+            del self._arrived[chosen]
+            return chosen
+
+    def _process(self, series: str, until: float) -> None:
+        """Predicts a series, and those that are complete by then."""
+        taken = [series]
+
+        def complete() -> Iterator[str]:
+            yield series
+            while self._may_predict(until) and (found := self._take_complete(besides=taken)) is not None:
+                taken.append(found)
+                yield found
+
         try:
-            if (outcome := self._worker.process(series)) is not None:
-                self._note_outcome(series, outcome)
-            if self.spool.is_nearly_full():
+            for outcome in self._worker.process(complete()):
+                taken.remove(outcome.series)
+                self._note_outcome(outcome)
+                if self.spool.is_nearly_full():
+                    self._make_room()
+            if self.spool.is_nearly_full():  # by series that were predicted before
                 self._make_room()
         except (DiskFull, NotEnoughMemory) as error:
             self._log(f"{error}; tried again in {_AFTER_FAILURE:.0f} s")
-            self._try_later(series)
+            self._try_later(taken)
         except Exception as error:  # of the disk, for example; its text may have anything
-            self._log(f"series {series}: {type(error).__name__}; tried again in {_AFTER_FAILURE:.0f} s")
-            self._try_later(series)
+            names = ", ".join(taken)
+            self._log(f"series {names}: {type(error).__name__}; tried again in {_AFTER_FAILURE:.0f} s")
+            self._try_later(taken)
 
-    def _try_later(self, series: str) -> None:
+    def _try_later(self, series: Iterable[str]) -> None:
         with self._changed:
-            self._arrived.setdefault(series, time.monotonic() + _AFTER_FAILURE - self._settings.settle)
+            for name in series:
+                self._arrived.setdefault(name, time.monotonic() + _AFTER_FAILURE - self._settings.settle)
 
-    def _note_outcome(self, series: str, outcome: SeriesOutcome) -> None:
-        self.decisions[outcome.decision] = self.decisions.get(outcome.decision, 0) + 1  # type: ignore[index,arg-type]
+    def _note_outcome(self, outcome: SeriesOutcome) -> None:
+        series = outcome.series
+        self.decisions[outcome.decision] = self.decisions.get(outcome.decision, 0) + 1
         images = counted(outcome.instances, "image")
         if outcome.error is not None:
             self._log(f"series {series}: {images}, no result: {outcome.error}")
@@ -349,25 +382,3 @@ def _locked(folder: Path) -> int:
         except OSError:  # a file system without locks
             pass
     return handle
-
-
-def open_site_key(folder: Path) -> bytes:
-    """Returns the key of the node's pseudonyms and audit log, which is made in its folder if missing.
-
-    Raises:
-        DataError: If the file is not a key.
-        OSError: If it cannot be written.
-    """
-    file = folder / KEY_NAME
-    if not file.exists():
-        Pseudonyms().save(file)
-    return read_site_key(folder)
-
-
-def read_site_key(folder: Path) -> bytes:
-    """Returns the key of a node that was started before.
-
-    Raises:
-        DataError: If there is none, or the file is not a key.
-    """
-    return Pseudonyms.load(folder / KEY_NAME).key

@@ -3,11 +3,13 @@
 import errno
 import sqlite3
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ctonnx.artifacts.decision.rule import DecisionName
 from ctonnx.errors import CtonnxError, NotEnoughMemory
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction, Record
@@ -45,12 +47,12 @@ class SeriesOutcome:
         decision: Decision; None if it failed.
         error: Reason if it failed; it has nothing of a patient.
         results: Number of its results.
-        seconds: Time.
+        seconds: Time since it was taken; another one may have been predicted in it.
     """
 
     series: str
     instances: int
-    decision: str | None
+    decision: DecisionName | None
     error: str | None
     results: int
     seconds: float
@@ -83,74 +85,154 @@ class SeriesWorker:
         self._read = slice_reader(names, needs_dicom=True)
         self._kinds, self._destinations = tuple(kinds), tuple(destinations)
 
-    def process(self, series: str) -> SeriesOutcome | None:
-        """Predicts a series and queues its results; None if nothing has come since it was predicted.
+    def process(self, series: Iterable[str]) -> Iterator[SeriesOutcome]:
+        """Predicts series as one stream, and queues their results.
+
+        The next one is taken while one is predicted, so that the model computes on while results are made. One that
+        has had no new instance since it was predicted is skipped.
+
+        Args:
+            series: Pseudonyms, each once.
 
         Raises:
             DiskFull: If the disk takes no results.
             NotEnoughMemory: If the memory does not suffice for a batch.
         """
-        files = self._spool.files(series)
-        content = content_of(files)
-        try:
-            if not files:
-                return None
-            if self._outbox.content_of(series) == content:
-                self._outbox.touch(series)
-                return None
-            return self._process(series, files, content)
-        except (OSError, sqlite3.OperationalError) as error:
-            if isinstance(error, OSError) and error.errno not in _FULL:
-                raise
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            self._outbox.end(series)
-            raise DiskFull(f"expected space for the results of a series, found none ({reason})") from error
+        rest, jobs = iter(series), deque[_Job]()
+        while True:
+            try:
+                yield from self._stream(rest, jobs)
+                return
+            except Exception as error:
+                for job in jobs:
+                    self._outbox.end(job.series)
+                if (reason := _reason_of_full_disk(error)) is not None:
+                    raise DiskFull(f"expected space for the results of a series, found none ({reason})") from error
+                if isinstance(error, NotEnoughMemory) or not jobs:  # of this moment, not of a series
+                    raise
+                if len(jobs) == 1:
+                    yield self._failed(jobs.pop(), error)
+            while jobs:  # each alone, as only one of them may be the reason
+                yield from self.process([jobs.popleft().series])
 
-    def _process(self, series: str, files: Sequence[Path], content: str) -> SeriesOutcome:
-        start = time.perf_counter()
-        starts = self._outbox.starts().get(series, 0)
-        results: list[tuple[str, str]] = []
-        decision, error = None, None
+    def _stream(self, series: Iterable[str], jobs: deque["_Job"]) -> Iterator[SeriesOutcome]:
+        """Predicts series; `jobs` has those that are taken and have no outcome, in order."""
+        failed: deque[SeriesOutcome] = deque()  # before their prediction
+
+        def groups() -> Iterator[Group]:
+            for name in series:
+                if (job := self._job(name)) is None:
+                    continue
+                jobs.append(job)
+                try:
+                    group = self._begin(job)
+                except NotEnoughMemory:
+                    raise
+                except CtonnxError as error:
+                    failed.append(self._failed(jobs.pop(), error))
+                else:
+                    yield group
+
+        def keep(record: Record) -> None:
+            if isinstance(record, Prediction):
+                jobs[0].images.append(ImageResult.of(record))
+
+        records = predict_groups(
+            groups(),
+            self._predictor.predict_many,
+            spec=self._predictor.spec,
+            rule=self._model.rule,
+            read=self._read,
+            on_record=keep,
+        )
+        with closing(records):
+            for record in records:
+                outcome = self._finished(jobs[0], record)
+                jobs.popleft()
+                yield outcome
+                while failed:
+                    yield failed.popleft()
+        yield from failed
+
+    def _job(self, series: str) -> "_Job | None":
+        """Returns the job for a series; None if nothing has come since it was predicted."""
+        if not (files := self._spool.files(series)):
+            return None
+        content = content_of(files)
+        if self._outbox.content_of(series) == content:
+            self._outbox.touch(series)
+            return None
+        return _Job(series=series, files=files, content=content)
+
+    def _begin(self, job: "_Job") -> Group:
+        """Counts the start of a prediction, and returns its series.
+
+        Raises:
+            CtonnxError: If it cannot be predicted.
+        """
+        if (starts := self._outbox.starts().get(job.series, 0)) >= _MOST_STARTS:
+            raise CtonnxError(f"its prediction ended the node {starts} times, possibly as memory was short")
+        self._outbox.start(job.series)
+        groups = group_files([str(file) for file in job.files], "series", self._read).groups
+        if len(groups) != 1:
+            raise CtonnxError(f"expected one series, found {len(groups)}")
+        job.group = groups[0]
+        return job.group
+
+    def _finished(self, job: "_Job", record: GroupRecord) -> SeriesOutcome:
+        """Makes and queues the results of a prediction.
+
+        Raises:
+            OSError: If the disk is full.
+            sqlite3.OperationalError: Likewise.
+        """
+        if not isinstance(record, GroupPrediction):
+            return self._failed(job, CtonnxError(record.error))
         try:
-            if starts >= _MOST_STARTS:
-                raise CtonnxError(f"its prediction ended the node {starts} times, possibly as memory was short")
-            self._outbox.start(series)
-            group, record, images = self._predict(files)
-            if isinstance(record, GroupPrediction):
-                version = content
-                if self._outbox.lacks_removed(series, content):
-                    version += " incomplete"  # another result than that of a series of these instances alone
-                    if record.decision == "negative":
-                        record = replace(record, decision="refer", reason=_INCOMPLETE)
-                decision = record.decision
-                results = self._write(group, record, images, version)
-            else:
-                error = record.error
-        except NotEnoughMemory:  # of this moment, not of the series
-            self._outbox.end(series)
-            raise
-        except CtonnxError as found:
-            decision, error = None, str(found)
-        except OSError as found:
-            if found.errno in _FULL:
-                raise
-            decision, error = None, found.strerror or type(found).__name__
+            version = job.content
+            if self._outbox.lacks_removed(job.series, job.content):
+                version += " incomplete"  # another result than that of a series of these instances alone
+                if record.decision == "negative":
+                    record = replace(record, decision="refer", reason=_INCOMPLETE)
+            results = self._write(job, record, version)
         except sqlite3.OperationalError:
             raise
-        except Exception as found:  # its text may quote an element, and another series must not wait for this one
-            decision, error, results = None, f"an error of ctonnx: {type(found).__name__}", []
+        except Exception as error:
+            if _reason_of_full_disk(error) is not None:
+                raise
+            return self._failed(job, error)
+        return self._noted(job, decision=record.decision, results=results)
+
+    def _failed(self, job: "_Job", error: Exception) -> SeriesOutcome:
+        """Notes a series without results; of an unexpected exception, whose text may quote an element, its type."""
+        if isinstance(error, CtonnxError):
+            reason = str(error)
+        elif isinstance(error, OSError):
+            reason = error.strerror or type(error).__name__
+        else:
+            reason = f"an error of ctonnx: {type(error).__name__}"
+        return self._noted(job, error=reason)
+
+    def _noted(
+        self,
+        job: "_Job",
+        *,
+        decision: DecisionName | None = None,
+        error: str | None = None,
+        results: Sequence[tuple[str, str]] = (),
+    ) -> SeriesOutcome:
         outcome = SeriesOutcome(
-            series=series,
-            instances=len(files),
+            series=job.series,
+            instances=len(job.files),
             decision=decision,
             error=error,
             results=len(results),
-            seconds=time.perf_counter() - start,
+            seconds=time.perf_counter() - job.begun,
         )
         self._audit.append(
             "series",
-            series=series,
-            instances=len(files),
+            series=job.series,
+            instances=outcome.instances,
             model=self._model.sha256,
             decision=decision,
             error=error,
@@ -158,9 +240,9 @@ class SeriesWorker:
             seconds=round(outcome.seconds, 3),
         )
         self._outbox.finish(
-            series,
-            content,
-            len(files),
+            job.series,
+            job.content,
+            outcome.instances,
             decision=decision,
             error=error,
             results=results,
@@ -168,35 +250,31 @@ class SeriesWorker:
         )
         return outcome
 
-    def _predict(self, files: Sequence[Path]) -> tuple[Group, GroupRecord, list[ImageResult]]:
-        groups = group_files([str(file) for file in files], "series", self._read).groups
-        if len(groups) != 1:
-            raise CtonnxError(f"expected one series, found {len(groups)}")
-        images: list[ImageResult] = []
-
-        def keep(record: Record) -> None:
-            if isinstance(record, Prediction):
-                images.append(ImageResult.of(record))
-
-        (found,) = predict_groups(
-            groups,
-            partial(self._predictor.predict_many),
-            spec=self._predictor.spec,
-            rule=self._model.rule,
-            read=self._read,
-            on_record=keep,
-        )
-        return groups[0], found, images
-
-    def _write(
-        self, group: Group, record: GroupPrediction, images: Sequence[ImageResult], content: str
-    ) -> list[tuple[str, str]]:
+    def _write(self, job: "_Job", record: GroupPrediction, version: str) -> list[tuple[str, str]]:
         written: list[tuple[str, str]] = []
-        for kind, made in made_objects(group, record, images, self._model, self._kinds, content=content):
+        for kind, made in made_objects(job.group, record, job.images, self._model, self._kinds, content=version):
             write_object(made, self._spool.results)
             written.append((str(made.SOPInstanceUID), kind))
         sync_folder(self._spool.results)  # before the queue has them
         return written
+
+
+@dataclass(kw_only=True, eq=False)
+class _Job:
+    """A series that is being predicted, with the results of its images so far."""
+
+    series: str
+    files: Sequence[Path]
+    content: str
+    group: Group = field(init=False)
+    images: list[ImageResult] = field(default_factory=list)
+    begun: float = field(default_factory=time.perf_counter)
+
+
+def _reason_of_full_disk(error: Exception) -> str | None:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return error.strerror
+    return str(error) if isinstance(error, sqlite3.OperationalError) else None
 
 
 def required_rule(predictor: Predictor) -> GroupRule:

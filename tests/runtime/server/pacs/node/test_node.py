@@ -16,7 +16,7 @@ from tests.runtime.server.pacs.node_process import eventually, send_files
 from ctonnx.errors import CtonnxError
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.pacs.node import node as module
-from ctonnx.server.pacs.node.node import Node, open_site_key, read_site_key
+from ctonnx.server.pacs.node.node import Node
 from ctonnx.server.pacs.node.sender import Outcome
 from ctonnx.server.pacs.node.settings import NodeSettings, ReceiverSettings
 from ctonnx.server.pacs.node.spool import Spool
@@ -360,15 +360,6 @@ def test_port_that_is_taken_leaves_the_folder_free(
         pass
 
 
-def test_site_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
-    with pytest.raises(CtonnxError):
-        read_site_key(tmp_path)
-    key = open_site_key(tmp_path)
-    assert open_site_key(tmp_path) == read_site_key(tmp_path) == key
-    assert (tmp_path / "site.key").stat().st_mode & 0o077 == 0
-    assert len(key) >= 32
-
-
 def test_little_free_space_is_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ctonnx.prediction.series.pseudonyms import Pseudonyms
 
@@ -378,3 +369,33 @@ def test_little_free_space_is_nearly_full(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(Spool, "free_bytes", lambda self, free=free: free * 1024**2)
         found.append((spool.is_full(), spool.is_nearly_full(), spool.has_room()))
     assert found == [(True, True, False), (False, True, False), (False, False, False), (False, False, True)]
+
+
+@pytest.mark.parametrize(("starts", "expected"), [(0, [[0, 1, 2]]), (1, [[1, 2], [0]])])
+def test_complete_series_are_one_stream_but_one_that_ended_the_process_is_alone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starts: int, expected: list[list[int]]
+) -> None:
+    streams: list[list[str]] = []
+
+    def process(series: Iterator[str]) -> Iterator[Any]:
+        streams.append([])
+        for name in series:
+            streams[-1].append(name)
+            node.outbox.start(name)
+        yield from ()
+
+    names: list[str] = []
+    with run(settle=600.0) as (node, _):
+        monkeypatch.setattr(node._worker, "process", process)
+        for number in range(3):
+            send_files(node.port, write_series(tmp_path / str(number), 1))
+            (name,) = set(node.spool.series()) - set(names)
+            names.append(name)
+        for _ in range(starts):
+            node.outbox.start(names[0])
+        long_ago = time.monotonic() - 700
+        with node._changed:
+            node._arrived.update({name: long_ago + number for number, name in enumerate(names)})
+            node._changed.notify_all()
+        assert eventually(lambda: sum(map(len, streams)) == 3)
+    assert [[names.index(name) for name in stream] for stream in streams] == expected
