@@ -36,6 +36,18 @@ class NodeProcess:
         self._command = [sys.executable, "-m", "ctonnx", *map(str, [*words, *options])]
         self.process: subprocess.Popen[bytes] | None = None
 
+    def wait_first(self, seconds: float) -> "NodeProcess":
+        """Makes it wait so long, instead of five seconds, after the first failed attempt to send a result."""
+        program = self.folder.with_name(f"{self.folder.name}.py")
+        program.write_text(
+            "from ctonnx.server.pacs.node import sender\n"
+            f"sender._FIRST_WAIT = {seconds}\n"
+            "from ctonnx.cli.main import main\n"
+            "main()\n"
+        )
+        self._command[1:3] = [str(program)]
+        return self
+
     def start(self) -> "NodeProcess":
         """Starts it, and waits until it listens."""
         before = self.text.count("listens on")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -106,8 +107,12 @@ class Orthanc:
 
     def stop(self) -> None:
         """Stops it."""
+        self.end(signal.SIGTERM)
+
+    def end(self, number: int) -> None:
+        """Ends it by a signal."""
         if self.process is not None:
-            self.process.terminate()
+            self.process.send_signal(number)
             self.process.wait(timeout=30)
             self.process = None
 

@@ -155,16 +155,8 @@ def test_results_wait_while_the_pacs_rejects_the_login(tmp_path: Path, model: Pa
     files = write_series(tmp_path / "scans", 1)
     locked = {"AuthenticationEnabled": True, "RegisteredUsers": {"a": "b"}}
     with running(tmp_path / "orthanc", settings=locked) as server:
-        quick = [tmp_path / "quick.py"]
-        quick[0].write_text(
-            "from ctonnx.server.pacs.node import sender\n"
-            "sender._FIRST_WAIT = 0.05\n"
-            "from ctonnx.cli.main import main\n"
-            "main()\n"
-        )
         node = NodeProcess(tmp_path / "node", model, "--stow", server.dicomweb, "--results", "sr")
-        node._command[1:3] = [str(quick[0])]
-        node.start()
+        node.wait_first(0.05).start()
         try:
             assert send_files(node.port, files) == [0]
             assert eventually(lambda: "it answered with HTTP status 401" in node.ask("status")), node.text
