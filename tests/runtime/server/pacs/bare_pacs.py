@@ -35,7 +35,7 @@ class BarePacs:
 
     @property
     def uids(self) -> Counter[str]:
-        """How often each object was sent."""
+        """Number of times that each object was sent."""
         return Counter(uid for uid, *_ in self.received)
 
     def start(self) -> "BarePacs":

@@ -193,16 +193,20 @@ class Outbox:
     def due(self, limit: int, destination: str | None = None, *, other_than: Collection[str] = ()) -> list[Item]:
         """Returns the results to send now, the one that waits longest first.
 
+        One whose last attempt is in the future is among them: the clock was set back, and it would wait as much longer.
+
         Args:
             limit: Maximum number.
             destination: Only those for this one; None for all.
             other_than: Destinations whose results are left out.
         """
+        now = time.time()
         rows = self._all(
             "SELECT uid, destination, series, kind, attempts, rejections FROM results "
-            "WHERE state = 'queued' AND due <= ? AND destination = COALESCE(?, destination) "
+            "WHERE state = 'queued' AND (due <= ? OR changed > ?) AND destination = COALESCE(?, destination) "
             "AND destination NOT IN (SELECT value FROM json_each(?)) ORDER BY due, rowid LIMIT ?",
-            time.time(),
+            now,
+            now,
             destination,
             json.dumps(list(other_than)),
             limit,

@@ -72,6 +72,30 @@ def test_a_failed_attempt_waits_and_a_dead_one_waits_for_retry(tmp_path: Path) -
     assert {(item.destination, item.attempts) for item in outbox.due(9)} == {("A@h:1", 1), ("B@h:2", 0)}
 
 
+@pytest.mark.parametrize(
+    ("step", "waits"),
+    [(-86_400, False), (-11, False), (-3, True), (0, True), (50, True), (61, False)],
+)
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_no_result_waits_longer_as_the_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float, waits: bool, is_restarted: bool
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    outbox = Outbox(tmp_path)
+    finish(outbox, uids=("1.2",))
+    for item in outbox.due(9):
+        outbox.mark_failed(item, "it cannot be reached", wait=70)
+    now += 10
+    assert outbox.due(9) == []
+    now += step
+    if is_restarted:
+        outbox.close()
+        outbox = Outbox(tmp_path)
+    assert outbox.due(9) == [] if waits else len(outbox.due(9)) == 2
+    assert len(outbox.due(1, "A@h:1")) == (not waits)
+
+
 def test_rejections_are_counted_apart_from_other_failures(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     finish(outbox, uids=("1.2",))
