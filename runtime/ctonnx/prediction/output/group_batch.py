@@ -7,10 +7,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Any, Protocol, TypeVar, get_args
 
 from PIL import Image
 
@@ -28,7 +28,7 @@ from ctonnx.prediction.output.row_order import ordered
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction, Record
 from ctonnx.prediction.series.grouping import Group, GroupBy, Grouping
-from ctonnx.prediction.series.reduction import GroupFailure, GroupRecord, GroupRule
+from ctonnx.prediction.series.reduction import GroupFailure, GroupPrediction, GroupRecord, GroupRule
 from ctonnx.prediction.series.slices import SliceReader, SliceRecord
 from ctonnx.prediction.series.stream import predict_groups
 from ctonnx.system.files import atomic_file, made_folders
@@ -36,6 +36,8 @@ from ctonnx.system.temporary_files import remove_leftovers
 from ctonnx.system.text import counted
 
 __all__ = ["FileSource", "GroupBatchResult", "GroupWatch", "check_no_pictures", "decode_slice", "predict_group_files"]
+
+_Named = TypeVar("_Named", Group, GroupRecord)
 
 _NO_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})  # no other picture can be written either
 
@@ -61,7 +63,19 @@ class FileSource(Protocol):
         """Returns the facts of a file, which may not be there yet."""
 
     def fetch(self, file: str) -> str:
-        """Provides a file, and returns its path; it is called in order, shortly before the file is decoded."""
+        """Provides a file, and returns its path; it is called in order, shortly before the file is decoded.
+
+        If it cannot be provided, there is no file, and its slice is one that cannot be read.
+        """
+
+    def explained(self, record: Record) -> Record:
+        """Returns the record of a file; with the reason of a file that could not be provided."""
+
+    def provided(self, group: Group) -> Group:
+        """Returns a group without the files that could not be provided."""
+
+    def shown(self, text: str) -> str:
+        """Returns the name of a file or folder in rows, by its path or a text that has paths."""
 
     def release(self, group: Group) -> None:
         """Is called with each group once none of its files is needed any more."""
@@ -142,7 +156,11 @@ def predict_group_files(
     for left in grouping.left_out:
         result.left_out[left.kind] += left.slices
     head, line = GROUP_FORMATS[settings.row_format](
-        groups, spec, rule, min(settings.top_k, len(spec.classes)), partial(provenance, predictor.path, spec)
+        groups if source is None else [_shown(group, source) for group in groups],
+        spec,
+        rule,
+        min(settings.top_k, len(spec.classes)),
+        partial(provenance, predictor.path, spec),
     )
     with ExitStack() as stack:
         write = stack.enter_context(row_writer(settings))
@@ -163,7 +181,8 @@ def predict_group_files(
 
         def predict(files: Iterator[str]) -> Iterator[Record]:
             there = files if source is None else map(source.fetch, files)
-            return predictor.predict_many(there, batch_size=settings.batch_size)
+            found = predictor.predict_many(there, batch_size=settings.batch_size)
+            return found if source is None else map(source.explained, found)
 
         records = predict_groups(
             groups,
@@ -175,18 +194,30 @@ def predict_group_files(
         )
         for group, record in zip(groups, records, strict=True):
             if watch is not None:
-                watch.finish(group, record)
+                watch.finish(group if source is None else source.provided(group), record)
             _count(record, result)
             is_shown = not (settings.suspicious_only and _is_unsuspicious(record))
             picture = None if pictures is None else pictures.draw(record, is_shown=is_shown)
             if is_shown:
-                put(record, line(record, picture))
+                put(record, line(record if source is None else _shown(record, source), picture))
             if source is not None:
                 source.release(group)
     if pictures is not None:
         result.undrawn = pictures.failures
     result.seconds = time.perf_counter() - start
     return result
+
+
+def _shown(one: _Named, source: FileSource) -> _Named:
+    """Returns a group or its result with the names of its folders and files in rows."""
+    changes: dict[str, Any] = {"folders": tuple(map(source.shown, one.folders))}
+    if not isinstance(one, GroupPrediction) and one.error is not None:
+        changes["error"] = source.shown(one.error)
+    if not isinstance(one, Group):
+        changes["failures"] = tuple(replace(failed, source=source.shown(failed.source)) for failed in one.failures)
+    if isinstance(one, GroupPrediction):
+        changes["carried_by"] = tuple(found._replace(file=source.shown(found.file)) for found in one.carried_by)
+    return replace(one, **changes)
 
 
 def _is_unsuspicious(record: GroupRecord) -> bool:

@@ -1,13 +1,14 @@
 """Retrieval of a study from a DICOMweb server: QIDO-RS and WADO-RS, one image at a time, and nothing is kept."""
 
 import io
+import os
 import re
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from pydicom.dataset import Dataset
 from ctonnx.errors import CtonnxError, ImageError
 from ctonnx.images.dicom.identity import IDENTITY_ELEMENTS, MODALITIES, identity_of
 from ctonnx.images.dicom.redaction import redacting
+from ctonnx.prediction.results import Failure, Record
 from ctonnx.prediction.series.grouping import Group
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.prediction.series.slices import SliceRecord, record_of
@@ -33,6 +35,7 @@ _TRIES, _FIRST_WAIT = 3, 500  # of requests that a busy server turns down; milli
 _ANY_SYNTAX = (("application/dicom", "*"),)  # as it is stored: the server must not transcode
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LONGEST_UID = 64
+_MOST_LOST = 3  # images in a row without an answer, after which the server is taken as gone
 
 _Answer = TypeVar("_Answer")
 
@@ -64,6 +67,26 @@ class StudyAddress:
             raise ValueError("expected a bearer token of one line of ASCII characters")
 
 
+class _Fault(NamedTuple):
+    """Fault of a server: the problem and the advice for a message.
+
+    `is_final` is whether other requests have the same fault, and `is_lost` whether there was no response.
+    """
+
+    problem: str
+    advice: str
+    is_final: bool = False
+    is_lost: bool = False
+
+
+class _Unanswered(CtonnxError):
+    """An unexpected answer of the server, or none."""
+
+    def __init__(self, message: str, fault: _Fault) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
 class _Image(NamedTuple):
     series: str
     instance: str
@@ -74,7 +97,8 @@ class RetrievedStudy:
     """CT images of a study; it is a `ctonnx.prediction.output.group_batch.FileSource`.
 
     Headers are read from the server's metadata. An image is retrieved when it is needed, and removed with its series:
-    the folder never has more than the images of one series and a few batches of the next.
+    the folder never has more than the images of one series and a few batches of the next. In rows, an image is named by
+    its series and Instance Number.
 
     Args:
         address: Address of the study.
@@ -92,10 +116,12 @@ class RetrievedStudy:
         self._client = DICOMwebClient(url=address.url.rstrip("/"), session=session, timeout=_TIMEOUT)
         self._client.set_http_retry_params(max_attempts=_TRIES, wait_exponential_multiplier=_FIRST_WAIT)
         self._images: dict[str, _Image] = {}
+        self._missing: dict[str, str] = {}  # reason of each image that the server did not provide
+        self._lost = 0  # images in a row without an answer
         names = Pseudonyms()
         series = self._ct_series(log)
-        for place, uid in enumerate(series, 1):
-            self._list_images(place, uid, names)
+        for uid in series:
+            self._list_images(uid, names)
         if not self._images:
             raise CtonnxError(f"expected CT images in {len(series)} CT series, found none")
         log(f"retrieving: {counted(len(self._images), 'CT image')} of {len(series)} series")
@@ -112,10 +138,44 @@ class RetrievedStudy:
     def fetch(self, file: str) -> str:
         """Retrieves an image, in the transfer syntax in which it is stored, and returns its path.
 
+        There is no file if the server does not provide the image; `explained` has the reason.
+
         Raises:
-            CtonnxError: If the server does not provide it; the message has no patient data.
+            CtonnxError: If the server is not there any more, or rejects the token; the message has no patient data.
         """
-        image = self._images[file]
+        try:
+            content = self._retrieve(self._images[file])
+        except _Unanswered as error:
+            self._lost = self._lost + 1 if error.fault.is_lost else 0
+            if error.fault.is_final or self._lost >= _MOST_LOST:
+                raise
+            self._missing[file] = f"not retrieved: {error.fault.problem}"
+            return file
+        self._lost = 0
+        Path(file).parent.mkdir(exist_ok=True)
+        Path(file).write_bytes(content.getbuffer())
+        return file
+
+    def explained(self, record: Record) -> Record:
+        """Returns a record with the reason for which its image was not retrieved, if it is of such an image."""
+        reason = self._missing.get(record.source)
+        return record if reason is None else Failure(record.source, reason)
+
+    def provided(self, group: Group) -> Group:
+        """Returns a group without the images that were not retrieved."""
+        return replace(group, files=tuple(one for one in group.files if one.file not in self._missing))
+
+    def shown(self, text: str) -> str:
+        """Returns a path, or a text with paths, without the temporary folder: `SERIES/NUMBER.dcm`."""
+        return text.replace(f"{self._folder}{os.sep}", "")
+
+    def release(self, group: Group) -> None:
+        """Removes the images of a group."""
+        for one in group.files:
+            Path(one.file).unlink(missing_ok=True)
+
+    def _retrieve(self, image: _Image) -> io.BytesIO:
+        """Returns the file of an image, or raises `_Unanswered`."""
         found = self._asked(
             lambda: self._client.retrieve_instance(
                 self._address.study, image.series, image.instance, media_types=_ANY_SYNTAX
@@ -126,15 +186,9 @@ class RetrievedStudy:
         try:
             redacting("", lambda: found.save_as(content, enforce_file_format=True), lambda: "it cannot be written")
         except ImageError as error:
-            raise CtonnxError(f"expected a DICOM file from {self._place}, found a {error.reason}") from None
-        Path(file).parent.mkdir(exist_ok=True)
-        Path(file).write_bytes(content.getbuffer())
-        return file
-
-    def release(self, group: Group) -> None:
-        """Removes the images of a group."""
-        for one in group.files:
-            Path(one.file).unlink(missing_ok=True)
+            fault = _Fault(f"a {error.reason}", "ask who runs the server")
+            raise _Unanswered(f"expected a DICOM file from {self._place}, found {fault.problem}", fault) from None
+        return content
 
     @property
     def _place(self) -> str:
@@ -175,8 +229,8 @@ class RetrievedStudy:
             "the series of a study",
         )
 
-    def _list_images(self, place: int, series: str, names: Pseudonyms) -> None:
-        metadata = self._asked(
+    def _list_images(self, series: str, names: Pseudonyms) -> None:
+        metadata = self._asked(  # the client rejects a UID that is none: it is the name of a folder below
             lambda: self._client.retrieve_series_metadata(self._address.study, series), "the metadata of a series"
         )
         for one in metadata:
@@ -185,7 +239,7 @@ class RetrievedStudy:
             instance = _value(one, "SOPInstanceUID")
             if not instance:
                 raise CtonnxError(f"expected a SOPInstanceUID in all metadata from {self._place}, found one without it")
-            base = str(self._folder / f"series-{place}" / str(identity.instance or 0))
+            base = str(self._folder / series / str(identity.instance or 0))
             file, copy = f"{base}.dcm", 1
             while file in self._images:
                 copy += 1
@@ -193,7 +247,7 @@ class RetrievedStudy:
             self._images[file] = _Image(series, instance, record_of(file, identity))
 
     def _asked(self, ask: Callable[[], _Answer], what: str) -> _Answer:
-        """Returns the answer of a server, or raises `CtonnxError`."""
+        """Returns the answer of a server, or raises `_Unanswered`."""
         found: list[_Answer] = []
         faults: list[Exception] = []
 
@@ -206,8 +260,8 @@ class RetrievedStudy:
         redacting("", attempt, lambda: "")
         if found:
             return found[0]
-        problem, advice = _explained(faults[0])
-        raise CtonnxError(f"expected {what} from {self._place}, found {problem}; {advice}")
+        fault = _fault_of(faults[0])
+        raise _Unanswered(f"expected {what} from {self._place}, found {fault.problem}; {fault.advice}", fault)
 
 
 @contextmanager
@@ -230,8 +284,8 @@ def retrieved_study(address: StudyAddress, log: Log) -> Iterator[RetrievedStudy]
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _explained(error: Exception) -> tuple[str, str]:
-    """Returns the problem and the advice for an error message; the exception's own text may quote anything."""
+def _fault_of(error: Exception) -> _Fault:
+    """Returns the problem that an exception stands for; its own text may quote anything."""
     response = getattr(error, "response", None)
     if response is None:  # after the last try, the exception of the package retrying has the response
         response = getattr(getattr(error, "last_attempt", None), "value", None)
@@ -242,14 +296,18 @@ def _explained(error: Exception) -> tuple[str, str]:
             requests.codes.forbidden: "check --token and the rights of its owner",
             requests.codes.not_found: "check --study, --series and --dicomweb",
         }
-        return f"HTTP status {status}", advice.get(status, "try again, or ask who runs the server")
+        is_final = status == requests.codes.unauthorized
+        return _Fault(f"HTTP status {status}", advice.get(status, "try again, or ask who runs the server"), is_final)
     if isinstance(error, requests.exceptions.SSLError):
-        return "no trusted certificate", "name the authority's certificate with the variable REQUESTS_CA_BUNDLE"
+        advice_tls = "name the authority's certificate with the variable REQUESTS_CA_BUNDLE"
+        return _Fault("no trusted certificate", advice_tls, is_final=True)
     if isinstance(error, requests.Timeout):
-        return "no answer in time", "check whether the server runs"
+        return _Fault("no answer in time", "check whether the server runs", is_lost=True)
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
-        return "no connection", "check --dicomweb and whether the server runs"
-    return "something else", "check --dicomweb: Orthanc's URL ends in /dicom-web"
+        reason = getattr(error.args[0] if error.args else None, "reason", None)
+        is_gone = type(reason).__name__ == "NewConnectionError"  # of urllib3: nothing listens there
+        return _Fault("no connection", "check --dicomweb and whether the server runs", is_gone, is_lost=True)
+    return _Fault("something else", "check --dicomweb: Orthanc's URL ends in /dicom-web")
 
 
 def _value(data: Mapping[str, Any], keyword: str) -> str:

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.runtime.cli.commands.predicting import assert_rejected, predict
 
 pytest.importorskip("pydicom", reason="pydicom is not installed")
 pytest.importorskip("dicomweb_client", reason="dicomweb-client (the extra pacs) is not installed")
 
-from tests.runtime.server.pacs import orthanc  # after the extras were looked for
+from pydicom import dcmread, dcmwrite  # after the extras were looked for
+from tests.runtime.server.pacs import orthanc
 from tests.runtime.server.pacs.builders import new_uid, write_series
 from tests.runtime.server.pacs.dicomweb import FakeServer, serving
 
@@ -90,18 +92,96 @@ def test_one_series_of_the_study_is_taken(fake: FakeServer, model: Path, point_a
     assert sum("/instances/" in path for path, _ in fake.requests) == 15
 
 
-def test_a_server_that_stops_ends_the_command_without_a_row(
-    fake: FakeServer, model: Path, point_at: Any, temporary: Path
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ((500, "text/plain", b""), "HTTP status 500"),
+        ((404, "text/plain", b""), "HTTP status 404"),
+        ((200, "multipart/related; boundary=x", b"--x\r\n\r\nno DICOM\r\n--x--\r\n"), "something else"),
+    ],
+)
+def test_an_image_that_is_not_retrieved_is_a_failed_slice_of_its_series(
+    fake: FakeServer, model: Path, point_at: Any, temporary: Path, answer: Any, reason: str
+) -> None:
+    point_at(1.0)
+    for file in fake.files:  # as dark as the training images
+        image = dcmread(file)
+        image.PixelData = (image.pixel_array * 0.45).astype(np.int16).tobytes()
+        dcmwrite(file, image)
+    fake.answers[".7"] = answer
+    first = str(dcmread(fake.files[0]).SeriesInstanceUID)
+    fake.answers[f"/{first}.9"] = answer
+    words = ("-m", model, "--format", "jsonl", "--dicom-out", "there")
+    result = predict("--dicomweb", fake.url, "--study", STUDY, *words)
+    assert result.exit_code == 1
+    rows = [json.loads(row) for row in result.stdout.splitlines()]
+    assert [(row["used"], row["failed"]) for row in rows] == [(13, 2), (14, 1), (14, 1)]
+    assert {row["decision"] for row in rows} == {"refer"}
+    assert rows[0]["reason"] == "2 of 15 slices cannot be read, and a finding may be there"
+    assert rows[0]["failures"] == [
+        {"file": f"{first}/{number}.dcm", "error": f"not retrieved: {reason}"} for number in (7, 9)
+    ]
+    assert "failed: 4 files; the rows name them" in result.stderr
+    made = [dcmread(file) for file in Path("there").iterdir()]
+    assert sorted(one.Modality for one in made) == ["OT"] * 3 + ["SR"] * 3
+    evidence = [one.CurrentRequestedProcedureEvidenceSequence[0] for one in made if one.Modality == "SR"]
+    assert sorted(len(one.ReferencedSeriesSequence[0].ReferencedSOPSequence) for one in evidence) == [13, 14, 14]
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("row_format", ["jsonl", "csv", "table"])
+def test_rows_have_the_series_and_the_number_of_an_image_and_no_folder(
+    fake: FakeServer, model: Path, point_at: Any, temporary: Path, row_format: str
 ) -> None:
     point_at(0.5)
     fake.answers[".7"] = (500, "text/plain", b"")
+    words = ("-m", model, "--format", row_format)
+    result = predict("--dicomweb", fake.url, "--study", STUDY, *words)
+    text = result.stdout + result.stderr
+    assert str(temporary) not in text
+    assert "ctonnx-study" not in text
+    for uid in {str(dcmread(file).SeriesInstanceUID) for file in fake.files}:
+        if row_format == "table":
+            assert uid[-14:] in text
+        else:
+            assert f"{uid}/" in text
+    assert "7.dcm" in text
+
+
+@pytest.mark.parametrize(
+    ("count", "tries", "is_gone"),
+    [(15, 1, True), (2, 1, True), (15, 3 * 3, False)],  # three images, each three times
+)
+def test_a_server_that_stops_ends_the_command_without_a_row(
+    fake: FakeServer, model: Path, point_at: Any, temporary: Path, count: int, tries: int, is_gone: bool
+) -> None:
+    point_at(0.5)
+    fake.files = fake.files[:count]
+    tried = list[str]()
+
+    def stop(path: str) -> None:
+        if "/instances/" in path:
+            tried.append(path)
+            if is_gone:
+                fake.close()
+            raise ConnectionAbortedError
+
+    fake.before = stop
     result = predict("--dicomweb", fake.url, "--study", STUDY, "-m", model, "--output", "rows.csv")
     assert_rejected(
         result,
-        f"expected an image from '{fake.url}', found HTTP status 500; try again, or ask who runs the server",
+        f"expected an image from '{fake.url}', found no connection; check --dicomweb and whether the server runs",
     )
+    assert len(tried) == tries
     assert not Path("rows.csv").exists()
     assert list(temporary.iterdir()) == []
+
+
+def test_a_token_that_expires_ends_the_command(fake: FakeServer, model: Path, point_at: Any) -> None:
+    point_at(0.5)
+    fake.answers[".7"] = (401, "text/plain", b"")
+    result = predict("--dicomweb", fake.url, "--study", STUDY, "-m", model, "--output", "rows.csv")
+    assert_rejected(result, f"expected an image from '{fake.url}', found HTTP status 401; check --token")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")

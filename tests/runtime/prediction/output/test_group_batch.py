@@ -16,7 +16,7 @@ from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.prediction.output.batch import OutputSettings
 from ctonnx.prediction.output.group_batch import GroupBatchResult, GroupWatch, predict_group_files
 from ctonnx.prediction.predictor import Predictor
-from ctonnx.prediction.results import Record
+from ctonnx.prediction.results import Failure, Record
 from ctonnx.prediction.series.grouping import Group, group_files
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.prediction.series.reduction import GroupRecord, GroupRule
@@ -176,9 +176,23 @@ def test_source_provides_the_files_in_order_and_releases_each_group(
             seen.append(file)
             return file
 
+        def explained(self, record: Record) -> Record:
+            return replace(record, error="not there") if isinstance(record, Failure) else record
+
+        def provided(self, group: Group) -> Group:
+            return group
+
+        def shown(self, text: str) -> str:
+            return f"<{text}>"
+
         def release(self, group: Group) -> None:
             seen.append(group.name)
 
-    Batch(predictor).run(folders, batch_size=1, source=Source(), heatmaps=Path("maps"))
+    batch = Batch(predictor)
+    batch.run(folders, batch_size=1, source=Source(), heatmaps=Path("maps"))
     assert [one for one in seen if one in folders] == folders
     assert [one for one in seen if one not in folders] == ["a", "b", "c"]
+    assert [row["folders"] for row in batch.rows] == [["<a>"], ["<b>"], ["<c>"]]
+    assert {one["file"] for one in batch.rows[0]["carried_by"]} == {f"<{file}>" for file in folders[:3]}
+    assert batch.rows[1]["failures"] == [{"file": "<b/s2.png>", "error": "not there"}]
+    assert batch.rows[2]["error"] == "<not there>"

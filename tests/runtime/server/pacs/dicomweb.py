@@ -24,7 +24,8 @@ class FakeServer:
         answers: Status, content type and body of an answer, by the end of the path; they replace the usual ones.
         page: Maximum number of series in an answer.
         requests: Paths of all requests, and their headers.
-        before: Called with the path before each answer.
+        before: Called with the path before each answer; an exception ends the connection without one.
+        close: Ends it: nothing listens there any more.
     """
 
     def __init__(self, files: list[Path]) -> None:
@@ -33,6 +34,7 @@ class FakeServer:
         self.page = 1000
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.before: Callable[[str], object] = lambda path: None
+        self.close: Callable[[], object] = lambda: None
         self.url = ""
 
     def answer(self, target: str, headers: dict[str, str]) -> tuple[int, str, bytes]:
@@ -90,7 +92,16 @@ def serving(files: list[Path]) -> Iterator[FakeServer]:
         def log_message(self, *arguments: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            pass
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        fake.close = close
         server.daemon_threads = True
         fake.url = f"http://127.0.0.1:{server.server_port}/dicom-web"
         thread = Thread(target=server.serve_forever, args=(0.01,))
