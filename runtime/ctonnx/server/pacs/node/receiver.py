@@ -16,13 +16,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pynetdicom import AE, _config, dimse_messages, evt
 from pynetdicom.presentation import AllStoragePresentationContexts, build_context
-from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
+from pynetdicom.transport import ThreadedAssociationServer
 
 from ctonnx.errors import CtonnxError
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
@@ -37,7 +36,9 @@ _PDU = 128 * 1024  # bytes: the default of 16 KB takes eight times as many syste
 _LARGEST_PDU = 2 * _PDU  # bytes; a request for an association has no agreed length, and up to 128 contexts
 _LAST_ANSWER = 10.0  # seconds for the answers at the end of the node
 _TIMEOUT = 60  # seconds without a sign of the peer
+_SLOWEST = 2048.0  # bytes a second that a message may take beyond these
 _PART = 1024**2  # bytes of an instance after which the spool's limit is compared again
+_PDU_HEAD = 6  # bytes: type and length
 _HANDSHAKE = 10.0  # seconds for the whole handshake of TLS
 _VERIFICATION = "1.2.840.10008.1.1"
 _IMAGE = " Image Storage"
@@ -113,7 +114,10 @@ class Receiver:
         ]
         _check_free(settings.host, settings.port)
         self._server: Any = entity.make_server(
-            (settings.host, settings.port), ssl_context=_tls(settings), evt_handlers=handlers, server_class=_Server
+            (settings.host, settings.port),
+            ssl_context=_tls(settings),
+            evt_handlers=handlers,
+            server_class=_Server,
         )
         entity._servers.append(self._server)
         threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
@@ -273,43 +277,54 @@ class _Server(ThreadedAssociationServer):
 
 
 def _read_at_once(event: Any) -> None:
-    """Makes a connection of pynetdicom read as much as there is, within a limit of the time and size of a PDU.
+    """Makes a connection of pynetdicom read as much as there is, within limits of time and size."""
+    connection: Any = event.assoc.dul.socket
+    connection.recv = _Reader(event.assoc).read
 
-    pynetdicom reads 4 KB at a time, 128 times for a CT slice, and waits for the rest of a PDU as long as any bytes
-    come: a peer that sends one every few seconds would keep its association.
+
+class _Reader:
+    """Reads for pynetdicom, which takes 4 KB at a time, 128 times for a CT slice, and has a time limit for each only.
+
+    A message, or a PDU outside one, has `_TIMEOUT` seconds and one more for each `_SLOWEST` bytes: a peer that sends a
+    byte every few seconds would keep its association.
     """
-    connection = event.assoc.dul.socket
-    connection.recv = partial(_receive, connection)
+
+    def __init__(self, association: Any) -> None:
+        self._association, self._began, self._bytes = association, 0.0, 0
+
+    def read(self, count: int) -> bytearray:
+        """Returns the next bytes; fewer if the peer closed the connection, or broke a limit and is disconnected.
+
+        Raises:
+            OSError: If they do not come in time.
+        """
+        connection = self._association.dul.socket.socket
+        if count > _LARGEST_PDU:
+            _disconnect(connection)
+            return bytearray()
+        if self._association.dimse.message is None and count == _PDU_HEAD:
+            self._began, self._bytes = time.monotonic(), 0
+        received = bytearray(count)
+        missing = memoryview(received)
+        while missing and connection:
+            left = self._began + _TIMEOUT + self._bytes / _SLOWEST - time.monotonic()
+            if left <= 0:
+                break
+            connection.settimeout(min(left, _TIMEOUT))
+            if not (added := connection.recv_into(missing)):
+                break
+            missing = missing[added:]
+            self._bytes += added
+        if missing:
+            _disconnect(connection)
+            return received[: count - len(missing)]
+        return received
 
 
-def _receive(connection: AssociationSocket, count: int) -> bytearray:
-    """Returns the next bytes; fewer if the peer closed the connection, or broke a limit and is disconnected.
-
-    Raises:
-        OSError: If nothing comes in time.
-    """
-    if count > _LARGEST_PDU:
-        _disconnect(connection)
-        return bytearray()
-    received = bytearray(count)
-    missing, deadline = memoryview(received), time.monotonic() + _TIMEOUT
-    while missing:
-        added = connection.socket.recv_into(missing) if connection.socket else 0
-        if added == 0:
-            break
-        missing = missing[added:]
-        if time.monotonic() > deadline:
-            break
-    if missing:
-        _disconnect(connection)
-        return received[: count - len(missing)]
-    return received
-
-
-def _disconnect(connection: AssociationSocket) -> None:
-    with suppress(OSError):
-        if connection.socket:
-            connection.socket.shutdown(socket.SHUT_RDWR)
+def _disconnect(connection: socket.socket | None) -> None:
+    if connection:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 class _IncomingFile:

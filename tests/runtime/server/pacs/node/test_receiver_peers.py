@@ -82,6 +82,92 @@ def test_a_peer_that_is_silent_in_the_middle_of_a_message_loses_its_association(
             close_socket(association)
 
 
+def _drip(connection: Any, data: bytes, step: int, seconds: float) -> float:
+    """Sends a few bytes every tenth of a second; returns the seconds after which the peer has closed the connection."""
+    began = time.monotonic()
+    for start in range(0, len(data), step):
+        try:
+            connection.settimeout(0.1)
+            connection.sendall(data[start : start + step])
+            if connection.recv(64) == b"":
+                break
+        except TimeoutError:
+            if time.monotonic() - began > seconds:
+                break
+        except OSError:
+            break
+    return time.monotonic() - began
+
+
+HEAD = b"\x04\x00" + struct.pack(">L", 100_000)
+COMMAND = b"\x04\x00" + struct.pack(">LLBB", 7, 3, 1, 1) + b"\x00"  # a byte of a command, and it is not the last
+
+
+@pytest.mark.parametrize(
+    ("begins", "secure", "data", "step"),
+    [
+        (False, False, b"\x01\x00" + struct.pack(">L", 5000) + bytes(500), 1),
+        (True, False, HEAD + bytes(500), 1),
+        (True, True, HEAD + bytes(500), 1),
+        (True, False, COMMAND * 500, len(COMMAND)),
+    ],
+    ids=["request of an association", "PDU", "PDU with TLS", "message of small PDUs"],
+)
+def test_a_peer_that_drips_loses_its_association(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begins: bool, secure: bool, data: bytes, step: int
+) -> None:
+    monkeypatch.setattr("ctonnx.server.pacs.node.receiver._TIMEOUT", 1)
+    certificate = made_certificate(tmp_path) if secure else None
+    tls: dict[str, Any] = {"tls_certificate": certificate, "tls_key": tmp_path / "key.pem"} if secure else {}
+
+    def begin() -> Any:
+        return connect_securely(running, ssl.create_default_context(cafile=certificate)) if secure else connect(running)
+
+    with receiving(tmp_path / "node", most_associations=1, **tls) as running:
+        if begins:
+            held = begin()
+            assert held.is_established
+            connection = held.dul.socket.socket
+        else:
+            connection = socket.create_connection(("127.0.0.1", running.receiver.port))
+        assert _drip(connection, data, step, 8) < 5
+        assert eventually(lambda: not running.receiver._server.active_associations, 5)
+        after = begin()
+        assert after.is_established
+        after.release()
+        connection.close()
+        if begins:
+            close_socket(held)
+
+
+def test_a_slow_peer_keeps_its_association(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctonnx.server.pacs.node.receiver._TIMEOUT", 1)
+    monkeypatch.setattr("ctonnx.server.pacs.node.receiver._PDU", 8192)
+    sendall, began = socket.socket.sendall, time.monotonic()
+
+    def slowly(self: socket.socket, data: bytes) -> None:
+        for start in range(0, len(data), 4096):
+            sendall(self, data[start : start + 4096])
+            time.sleep(0.06)
+
+    with receiving(tmp_path) as running:
+        association = connect(running)
+        monkeypatch.setattr(socket.socket, "sendall", slowly)
+        monkeypatch.setattr(socket.socket, "send", lambda self, data: (slowly(self, data), len(data))[1])
+        assert association.send_c_store(ct_image(new_uid(), new_uid(), size=256)).Status == 0
+        monkeypatch.undo()
+        association.release()
+        assert time.monotonic() - began > 1.5  # longer than a silent peer may be
+
+
+def test_a_pdu_beyond_the_size_of_any_other_ends_the_association_at_once(tmp_path: Path) -> None:
+    with receiving(tmp_path) as running:
+        association = connect(running)
+        association.dul.socket.socket.sendall(b"\x04\x00" + struct.pack(">L", 2**31))
+        assert eventually(lambda: not running.receiver._server.active_associations, 5)
+        close_socket(association)
+
+
 def test_only_senders_with_a_certificate_of_the_authority_are_taken(tmp_path: Path) -> None:
     for name in ("server", "known", "unknown"):
         (tmp_path / name).mkdir()
