@@ -83,7 +83,11 @@ def _folder_option(command: _Command) -> _Command:
 @click.option("--stow", metavar="URL", help="DICOMweb service that results are sent to, as http://pacs:8042/dicom-web.")
 @click.option("--stow-token", type=_FILE, help="File with the bearer token of --stow; it is read for each request.")
 @click.option(
-    "--max-spool", type=FiniteRange(0.001), default=20.0, metavar="GB", help="Maximum size of received instances."
+    "--max-spool",
+    type=FiniteRange(0.001),
+    default=20.0,
+    metavar="GB",
+    help="Maximum size of received instances and of results that are not sent.",
 )
 @click.option(
     "--keep",

@@ -37,11 +37,15 @@ class NodeProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def wait_first(self, seconds: float) -> "NodeProcess":
-        """Makes it wait so long, instead of five seconds, after the first failed attempt to send a result."""
+        """Makes it wait so long, instead of five seconds, after the first failed attempt to send a result.
+
+        So long it waits, instead of half a minute, before it tries a series again, too.
+        """
         program = self.folder.with_name(f"{self.folder.name}.py")
         program.write_text(
-            "from ctonnx.server.pacs.node import sender\n"
+            "from ctonnx.server.pacs.node import node, sender\n"
             f"sender._FIRST_WAIT = {seconds}\n"
+            f"node._AFTER_FAILURE = {seconds}\n"
             "from ctonnx.cli.main import main\n"
             "main()\n"
         )

@@ -73,6 +73,7 @@ class Node:
         }
         self._needs_room = False  # an instance was rejected as the spool is full
         self._made_room = 0.0
+        self._is_held = False  # predictions wait for the sending of results
         self.received = self.rejected = 0
         self.decisions: dict[DecisionName | None, int] = {}
         with ExitStack() as stack:
@@ -218,11 +219,19 @@ class Node:
 
     def _process(self, series: str, until: float) -> None:
         """Predicts a series, and those that are complete by then."""
-        taken = [series]
+        if self.spool.holds_too_many_results():
+            if not self._is_held:
+                self._log("results that are not sent have half of --max-spool; series wait until some are sent")
+            self._is_held = True
+            self._try_later([series])
+            return
+        self._is_held, taken = False, [series]
 
         def complete() -> Iterator[str]:
             yield series
-            while self._may_predict(until) and (found := self._take_complete(besides=taken)) is not None:
+            while self._may_predict(until) and not self.spool.holds_too_many_results():
+                if (found := self._take_complete(besides=taken)) is None:
+                    return
                 taken.append(found)
                 yield found
 

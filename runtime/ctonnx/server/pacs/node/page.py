@@ -53,7 +53,9 @@ class _Collector:
         yield results
         yield GaugeMetricFamily("ctonnx_node_waiting_series", "Series that are not predicted yet.", value=node.waiting)
         yield GaugeMetricFamily("ctonnx_node_spool_bytes", "Size of the received instances.", value=node.spool.bytes)
-        yield GaugeMetricFamily("ctonnx_node_spool_limit_bytes", "Its maximum.", value=node.spool.limit)
+        waiting = node.spool.result_bytes()
+        yield GaugeMetricFamily("ctonnx_node_result_bytes", "Size of the results that are not sent.", value=waiting)
+        yield GaugeMetricFamily("ctonnx_node_spool_limit_bytes", "Maximum of both.", value=node.spool.limit)
 
 
 def make_app(node: Node) -> Starlette:
@@ -128,6 +130,7 @@ def _page(node: Node) -> str:
         ("results queued", results["queued"]),
         ("results dead", results["dead"]),
         ("spool, MB", f"{spool['bytes'] / 1e6:.1f} of {node.spool.limit / 1e6:.0f}"),
+        ("results in it, MB", f"{node.spool.result_bytes() / 1e6:.1f}"),
     ]
     numbers = "".join(f"<tr><th scope=row>{name}</th><td class=number>{value}</td></tr>" for name, value in rows)
     unsent = "".join(

@@ -92,7 +92,7 @@ class NodeSettings:
         folder: Folder of the spool, the queue, the audit log and the site's key; only its owner can read it.
         receiver: Settings of the DICOM server.
         settle: Seconds without a new instance after which a series is complete.
-        spool_limit: Maximum size in bytes of the received instances.
+        spool_limit: Maximum size in bytes of the received instances and of the results that are not sent.
         keep: Seconds for which instances and the rows of sent results are kept.
         kinds: Kinds of results.
     """

@@ -5,6 +5,7 @@ key. The files have everything: the folder can be read by its owner only.
 """
 
 import errno
+import math
 import os
 import shutil
 import threading
@@ -26,6 +27,7 @@ _UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _INCOMING, _SERIES, _RESULTS = "incoming", "series", "results"
 _ENDING = ".dcm"
 _RESERVE = 256 * 1024**2  # bytes of free disk space: the queue and the results need some, too
+_PAUSE = 20  # times as long as measuring the results took, before they are measured again
 _COMPLETE = 0o400  # mode of a file that is complete on the disk
 
 
@@ -55,7 +57,7 @@ class Spool:
     Args:
         folder: Folder of the node; made if missing.
         names: Pseudonyms under the site's key.
-        limit: Maximum size in bytes of the instances, with those that are being received.
+        limit: Maximum size in bytes of the instances, with those that are being received, and of the results that wait.
 
     Raises:
         OSError: If the folder cannot be made or read.
@@ -68,6 +70,7 @@ class Spool:
             inner.mkdir(mode=0o700, exist_ok=True)
         self._lock = threading.Lock()
         self._bytes = sum(_size(file) for _, file in self._files())
+        self._result_bytes, self._measured_until = 0, -math.inf
         for file in self.incoming.iterdir():
             self._recover(file)
 
@@ -89,6 +92,18 @@ class Spool:
     def bytes(self) -> int:
         """Size of all instances."""
         return self._bytes
+
+    def result_bytes(self) -> int:
+        """Returns the size of the results that wait; of very many, that of some seconds ago."""
+        if (start := time.monotonic()) >= self._measured_until:
+            self._result_bytes = _size_of_folder(self.results)
+            end = time.monotonic()
+            self._measured_until = end + _PAUSE * (end - start)
+        return self._result_bytes
+
+    def holds_too_many_results(self) -> bool:
+        """Returns whether no more are made before some of them are sent: they have reached half of the limit."""
+        return self.result_bytes() >= 0.5 * self.limit
 
     def is_full(self) -> bool:
         """Returns whether no other instance is taken: they have reached the limit, or the disk is full."""
@@ -185,13 +200,17 @@ class Spool:
         return shutil.disk_usage(self.folder).free
 
     def _all_bytes(self) -> int:
-        return self._bytes + sum(map(_size, self.incoming.iterdir()))
+        return self._bytes + _size_of_folder(self.incoming) + self.result_bytes()
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         for folder in self._series.iterdir():
             if folder.is_dir():
                 for file in folder.glob(f"*{_ENDING}"):
                     yield folder.name, file
+
+
+def _size_of_folder(folder: Path) -> int:
+    return sum(map(_size, folder.iterdir()))
 
 
 def _size(file: Path) -> int:

@@ -104,6 +104,28 @@ def test_a_result_whose_status_was_lost_is_sent_again_as_the_same_object(
     assert max(bare.uids.values()) == 2
 
 
+def test_results_that_cannot_be_sent_fill_the_spool_and_no_more(tmp_path: Path, model: Path, bare: BarePacs) -> None:
+    bare.break_off()
+    node = NodeProcess(tmp_path / "node", model, "--send-to", bare.peer, "--max-spool", 0.01).wait_first(0.2).start()
+    limit = 10_000_000
+    try:
+        sent = 0
+        while (statuses := send_files(node.port, write_series(tmp_path / f"{sent}", 1, size=800))) == [0] and sent < 30:
+            sent += 1
+            done = f"{sent} predicted"
+            assert eventually(lambda done=done: done in node.ask("status") or "series wait" in node.text)  # type: ignore[misc]
+        assert statuses == [0xA700]
+        used = sum(file.stat().st_size for file in (tmp_path / "node/results").iterdir())
+        assert limit / 2 < used < 1.5 * limit
+        assert "results that are not sent have half of --max-spool; series wait" in node.text
+        bare.start()
+        assert eventually(lambda: f"{sent} predicted" in node.ask("status"), 60), node.ask("status")
+        assert eventually(lambda: " 0 queued, 0 dead" in node.ask("status"), 60), node.ask("status")
+        assert send_files(node.port, write_series(tmp_path / "last", 1)) == [0]
+    finally:
+        node.end()
+
+
 @needs_dcmtk
 def test_no_result_is_lost_or_another_object_after_kills(tmp_path: Path, model: Path, bare: BarePacs) -> None:
     series = [write_series(tmp_path / f"{number}", 1) for number in range(15 * KILLS if KILLS > 2 else 6)]

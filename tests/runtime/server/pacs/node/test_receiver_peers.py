@@ -145,15 +145,15 @@ def test_a_slow_peer_keeps_its_association(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("ctonnx.server.pacs.node.receiver._PDU", 8192)
     sendall, began = socket.socket.sendall, time.monotonic()
 
-    def slowly(self: socket.socket, data: bytes) -> None:
+    def slowly(self: socket.socket, data: bytes) -> int:
         for start in range(0, len(data), 4096):
             sendall(self, data[start : start + 4096])
             time.sleep(0.06)
+        return len(data)
 
     with receiving(tmp_path) as running:
         association = connect(running)
-        monkeypatch.setattr(socket.socket, "sendall", slowly)
-        monkeypatch.setattr(socket.socket, "send", lambda self, data: (slowly(self, data), len(data))[1])
+        monkeypatch.setattr(socket.socket, "send", slowly)
         assert association.send_c_store(ct_image(new_uid(), new_uid(), size=256)).Status == 0
         monkeypatch.undo()
         association.release()

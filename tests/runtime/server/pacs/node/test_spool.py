@@ -131,3 +131,44 @@ def test_an_unusual_header_is_read_too(spool: Spool, tmp_path: Path) -> None:
     image.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     image.save_as(file, implicit_vr=True, little_endian=True)
     assert put(spool, file)[:3] == plain[:3]
+
+
+def test_results_that_wait_count_for_the_limit(spool: Spool, tmp_path: Path) -> None:
+    def fill(count: int) -> None:
+        (spool.results / "1.2.dcm").write_bytes(bytes(count))
+        time.sleep(0.05)  # their size is measured now and then
+
+    assert (spool.is_full(), spool.holds_too_many_results()) == (False, False)
+    for count, expected in (
+        (400_000, (False, False, True, False)),
+        (600_000, (False, False, False, True)),
+        (900_000, (False, True, False, True)),
+        (1_000_000, (True, True, False, True)),
+    ):
+        fill(count)
+        found = (spool.is_full(), spool.is_nearly_full(), spool.has_room(), spool.holds_too_many_results())
+        assert found == expected
+        assert spool.result_bytes() == count
+    with pytest.raises(OSError, match="the spool or the disk is full"):
+        spool.require_space()
+    assert spool.bytes == 0
+    (spool.results / "1.2.dcm").unlink()
+    time.sleep(0.05)
+    assert not spool.is_full()
+
+
+def test_measuring_many_results_takes_a_twentieth_of_the_time(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, scans = 0.0, list[float]()
+
+    def scan(folder: Path) -> int:
+        nonlocal now
+        scans.append(now)
+        now += 0.5
+        return 7
+
+    monkeypatch.setattr("ctonnx.server.pacs.node.spool._size_of_folder", scan)
+    monkeypatch.setattr("ctonnx.server.pacs.node.spool.time.monotonic", lambda: now)
+    for _ in range(300):
+        assert spool.result_bytes() == 7
+        now += 0.1
+    assert 3 <= len(scans) <= 4
