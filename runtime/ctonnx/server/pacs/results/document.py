@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
 from highdicom import ContributingEquipment
 from highdicom.base import SOPClass
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -155,6 +156,15 @@ class SeriesResult:
     def carrying(self) -> list[ImageResult]:
         """Results of the images that carried the decision, the highest score first."""
         return [self.images[int(index)] for index in self.prediction.curve.carrying]
+
+    @property
+    def ordered(self) -> list[ImageResult]:
+        """Results of the images in the order of their places in the body, else of their numbers and UIDs."""
+        curve = self.prediction.curve
+        places = curve.places if curve.axis != "count" else np.zeros(len(self.images))  # they are those of the names
+        pairs = zip(places.tolist(), self.images, strict=True)
+        keys = [((place, self.source_image(one).order, one.frame or 0), one) for place, one in pairs]
+        return [one for _, one in sorted(keys, key=lambda pair: pair[0])]
 
     def source_image(self, image: ImageResult) -> SourceImage:
         """Returns the source of an image's result."""

@@ -54,6 +54,11 @@ class SourceImage(NamedTuple):
     series: str
     number: int | None
 
+    @property
+    def order(self) -> tuple[bool, int, str]:
+        """Sort key of the images in a result, which does not depend on the names of files."""
+        return self.number is None, self.number or 0, self.sop_instance
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceSeries:
@@ -62,8 +67,8 @@ class SourceSeries:
     Attributes:
         study: Study Instance UID.
         series: Series Instance UID.
-        images: Image of each file, by its path as it was given.
-        header: Elements of the first file before its pixels, with text as Unicode; it has patient data.
+        images: Image of each file, by its path as it was given, in the order of their numbers and UIDs.
+        header: Elements of the first one before its pixels, with text as Unicode; it has patient data.
         moment: Latest date and time in the headers, as the elements of DICOM have them (`YYYYMMDD`, `HHMMSS` and a
             fraction); None if there is no date.
         number: Series Number; None if unknown.
@@ -115,14 +120,12 @@ def read_source(files: Sequence[str], content: str | None = None) -> SourceSerie
     images: dict[str, SourceImage] = {}
     moments: list[tuple[str, str]] = []
     faults = Counter[str]()
-    header: Any = None
     for file in files:
         try:
-            found, meta = _read(file, is_first=header is None)
+            found, meta = _read(file)
         except ImageError as error:
             faults[f"that cannot be read ({error.reason})"] += 1
             continue
-        header = found if header is None else header
         uids = [_uid(found, name) or _uid(meta, _IN_META.get(name, "")) for name in _UIDS]
         for name in (name for name, uid in zip(_UIDS, uids, strict=True) if not uid):
             faults[f"without a valid {name}"] += 1
@@ -137,6 +140,11 @@ def read_source(files: Sequence[str], content: str | None = None) -> SourceSerie
     for kind, plural in (("study", "studies"), ("series", "series")):
         if (count := len({getattr(image, kind) for image in images.values()})) > 1:
             raise CtonnxError(f"expected files of one {kind}, found {count} {plural}")
+    images = dict(sorted(images.items(), key=lambda one: one[1].order))
+    try:
+        header, _ = _read(next(iter(images)), is_complete=True)
+    except ImageError as error:
+        raise CtonnxError(f"expected DICOM files for a result, found 1 that cannot be read ({error.reason})") from None
     if _text(header, "Manufacturer") == MANUFACTURER:
         raise CtonnxError("expected a series of a scanner, found a result of ctonnx")
     first = next(iter(images.values()))
@@ -151,15 +159,15 @@ def read_source(files: Sequence[str], content: str | None = None) -> SourceSerie
     )
 
 
-def _read(file: str, *, is_first: bool) -> tuple[Any, Any]:
-    """Returns the dataset of a file, complete for the first one, and its File Meta Information where it is needed."""
+def _read(file: str, *, is_complete: bool = False) -> tuple[Any, Any]:
+    """Returns the dataset of a file, of a few elements by default, and its File Meta Information where it is needed."""
     with open_source(file) as (opened, size, name):
-        plain = None if is_first else read_plain_values(opened, _READ)
+        plain = None if is_complete else read_plain_values(opened, _READ)
         if plain is not None and all(_uid(plain, keyword) for keyword in _UIDS):
             return plain, {}
 
         def read() -> tuple[Any, Any]:
-            data = read_data_set(opened, size, name, only=() if is_first else _READ)
+            data = read_data_set(opened, size, name, only=() if is_complete else _READ)
             return _decoded(data.header), data.meta
 
         return redacting(name, read, lambda: "its header cannot be read")

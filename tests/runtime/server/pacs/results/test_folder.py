@@ -55,6 +55,41 @@ def test_kinds_are_chosen(files: list[str], tmp_path: Path, kinds: Any, expected
     assert sum(results.written.values()) == len(expected)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"ImagePositionPatient": [0, 0, 5]},
+        {"ImagePositionPatient": [0, 0, 5], "InstanceNumber": None},
+        {"ImagePositionPatient": None, "ImageOrientationPatient": None, "InstanceNumber": None},
+    ],
+    ids=["all known", "one position", "one position and no number", "nothing known"],
+)
+def test_objects_do_not_depend_on_the_names_of_the_files(
+    files: list[str], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    scores = {}
+    for file, score in zip(files, (0.1, 0.9, 0.6), strict=True):
+        data = pydicom.dcmread(file)
+        change(file, StationName=f"CT{data.InstanceNumber}", **changes)
+        scores[data.SOPInstanceUID] = score
+    made = []
+    for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        folder = tmp_path / "-".join(map(str, order))
+        folder.mkdir()
+        renamed = [folder / f"{number}.dcm" for number in range(3)]
+        for number, file in zip(order, files, strict=True):
+            renamed[number].write_bytes(Path(file).read_bytes())
+        found = [pydicom.dcmread(file) for file in renamed]
+        found.sort(key=lambda one: ((one.get("ImagePositionPatient") or (0, 0, 0))[2], one.get("InstanceNumber") or 0))
+        by_place = tuple(scores[one.SOPInstanceUID] for one in found)
+        written([str(file) for file in renamed], by_place, folder / "out")
+        made.append({file.name: file.read_bytes() for file in (folder / "out").iterdir()})
+    assert len(made[0]) == 3
+    for name, content in made[0].items():
+        assert [one[name] == content for one in made] == [True] * 3
+
+
 def test_file_is_named_by_its_uid_and_the_same_in_another_run(files: list[str], tmp_path: Path) -> None:
     for name in ("first", "second"):
         written(files, (0.1, 0.9, 0.6), tmp_path / name)

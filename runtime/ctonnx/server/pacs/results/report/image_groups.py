@@ -37,7 +37,7 @@ _DIGITS = 6  # of a probability
 def image_groups(result: SeriesResult) -> Iterator[bytes]:
     """Yields a group of evaluations for each image: class, probability, score, decision and reason."""
     algorithm = [encoded_item(item) for item in result.model.algorithm(complete=False)]
-    for image in result.images:
+    for image in result.ordered:
         items = _items(result, image, algorithm)
         yield container_item(_CONTAINS, codes.DCM.MeasurementGroup, items, template="1501")
 
