@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ctonnx.errors import DataError
 
-__all__ = ["Counts", "Item", "Outbox", "State"]
+__all__ = ["Counts", "Item", "Outbox", "Report", "State"]
 
 FILE_NAME = "queue.sqlite"
 
@@ -48,6 +48,16 @@ CREATE TABLE IF NOT EXISTS starts (
     name TEXT PRIMARY KEY,      -- pseudonym of a series
     count INTEGER NOT NULL      -- of its predictions that did not end
 );
+CREATE TABLE IF NOT EXISTS reports (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,         -- pseudonym of a series
+    version TEXT NOT NULL,      -- of its instances and the model
+    series TEXT NOT NULL,       -- Series Instance UID of the report
+    uid TEXT NOT NULL,
+    former_series TEXT,         -- of the report that it replaces; NULL for the first one
+    former_uid TEXT
+);
+CREATE INDEX IF NOT EXISTS report_name ON reports (name);
 CREATE INDEX IF NOT EXISTS due ON results (state, due);
 """
 _VERSION = 1
@@ -63,6 +73,18 @@ class Item(NamedTuple):
     kind: str
     attempts: int
     rejections: int = 0
+
+
+class Report(NamedTuple):
+    """The report of a version of a series: its own UIDs, and those of the report that it replaces, if there is one.
+
+    UIDs are Series Instance UID and SOP Instance UID.
+    """
+
+    version: str
+    series: str
+    uid: str
+    former: tuple[str, str] | None
 
 
 class Counts(NamedTuple):
@@ -138,6 +160,19 @@ class Outbox:
         row = self._one("SELECT removed FROM series WHERE name = ?", series)
         return row is not None and row[0] is not None and row[0] != content
 
+    def former_report(self, series: str, version: str) -> tuple[str, str] | None:
+        """Returns the UIDs of the report that one of this version replaces: Series and SOP Instance UID; None for none.
+
+        If the latest report is of this version, it is the one that was replaced by that: it is made again.
+        """
+        row = self._one(
+            "SELECT version, series, uid, former_series, former_uid FROM reports WHERE name = ? "
+            "ORDER BY number DESC LIMIT 1",
+            series,
+        )
+        found = None if row is None else row[3:] if row[0] == version else row[1:3]
+        return None if found is None or found[1] is None else (str(found[0]), str(found[1]))
+
     def start(self, series: str) -> None:
         """Counts the start of a prediction, until it is finished: one that ends the process is known at the next."""
         with self._lock, self._transaction() as base:
@@ -164,6 +199,7 @@ class Outbox:
         error: str | None = None,
         results: Sequence[tuple[str, str]] = (),
         destinations: Sequence[str] = (),
+        report: Report | None = None,
     ) -> None:
         """Records a series with its results, all or nothing; results that are there already are not sent again.
 
@@ -175,6 +211,7 @@ class Outbox:
             error: Reason if it failed.
             results: UID and kind of each result, whose file is on the disk.
             destinations: Names of the destinations of each result.
+            report: The report among them.
         """
         now = time.time()
         with self._lock, self._transaction() as base:
@@ -189,6 +226,12 @@ class Outbox:
                 "INSERT INTO results VALUES (?, ?, ?, ?, 'queued', 0, 0, ?, ?, NULL) ON CONFLICT DO NOTHING",
                 [(uid, place, series, kind, now, now) for uid, kind in results for place in destinations],
             )
+            if report is not None:
+                base.execute(
+                    "INSERT INTO reports SELECT NULL, ?1, ?2, ?3, ?4, ?5, ?6 WHERE ?2 IS NOT "
+                    "(SELECT version FROM reports WHERE name = ?1 ORDER BY number DESC LIMIT 1)",
+                    (series, report.version, report.series, report.uid, *(report.former or (None, None))),
+                )
 
     def due(self, limit: int, destination: str | None = None, *, other_than: Collection[str] = ()) -> list[Item]:
         """Returns the results to send now, the one that waits longest first.
@@ -286,6 +329,7 @@ class Outbox:
                 "DELETE FROM series WHERE name = ? AND finished < ?",
                 [(name, before - _REMEMBERED) for (name,) in names],
             )
+            base.execute("DELETE FROM reports WHERE name NOT IN (SELECT name FROM series)")
 
     def _change(self, item: Item, state: State, *, due: float, error: str | None, rejections: int = 0) -> None:
         with self._lock, self._transaction() as base:

@@ -19,9 +19,9 @@ from ctonnx.prediction.series.reduction import GroupPrediction, GroupRecord, Gro
 from ctonnx.prediction.series.slices import slice_reader
 from ctonnx.prediction.series.stream import predict_groups
 from ctonnx.server.pacs.audit import AuditLog
-from ctonnx.server.pacs.node.outbox import Outbox
+from ctonnx.server.pacs.node.outbox import Outbox, Report
 from ctonnx.server.pacs.node.spool import Spool
-from ctonnx.server.pacs.results.document import ImageResult, ObjectKind, ResultModel
+from ctonnx.server.pacs.results.document import FormerReport, ImageResult, ObjectKind, ResultModel
 from ctonnx.server.pacs.results.folder import made_objects, write_object
 from ctonnx.server.pacs.results.source import content_of
 from ctonnx.system.files import sync_folder
@@ -194,14 +194,14 @@ class SeriesWorker:
                 version += " incomplete"  # another result than that of a series of these instances alone
                 if record.decision == "negative":
                     record = replace(record, decision="refer", reason=_INCOMPLETE)
-            results = self._write(job, record, version)
+            results, report = self._write(job, record, version)
         except sqlite3.OperationalError:
             raise
         except Exception as error:
             if _reason_of_full_disk(error) is not None:
                 raise
             return self._failed(job, error)
-        return self._noted(job, decision=record.decision, results=results)
+        return self._noted(job, decision=record.decision, results=results, report=report)
 
     def _failed(self, job: "_Job", error: Exception) -> SeriesOutcome:
         """Notes a series without results; of an unexpected exception, whose text may quote an element, its type."""
@@ -220,6 +220,7 @@ class SeriesWorker:
         decision: DecisionName | None = None,
         error: str | None = None,
         results: Sequence[tuple[str, str]] = (),
+        report: Report | None = None,
     ) -> SeriesOutcome:
         outcome = SeriesOutcome(
             series=job.series,
@@ -247,16 +248,24 @@ class SeriesWorker:
             error=error,
             results=results,
             destinations=self._destinations,
+            report=report,
         )
         return outcome
 
-    def _write(self, job: "_Job", record: GroupPrediction, version: str) -> list[tuple[str, str]]:
+    def _write(self, job: "_Job", record: GroupPrediction, content: str) -> tuple[list[tuple[str, str]], Report | None]:
+        """Writes the objects of a series; returns the UID and kind of each, and the report among them."""
         written: list[tuple[str, str]] = []
-        for kind, made in made_objects(job.group, record, job.images, self._model, self._kinds, content=version):
-            write_object(made, self._spool.results)
-            written.append((str(made.SOPInstanceUID), kind))
+        version, report = f"{content} {self._model.sha256}", None
+        former = self._outbox.former_report(job.series, version)
+        replaced = None if former is None else FormerReport(*former)
+        made = made_objects(job.group, record, job.images, self._model, self._kinds, content=content, former=replaced)
+        for kind, one in made:
+            write_object(one, self._spool.results)
+            written.append((str(one.SOPInstanceUID), kind))
+            if kind == "sr":
+                report = Report(version, str(one.SeriesInstanceUID), str(one.SOPInstanceUID), former)
         sync_folder(self._spool.results)  # before the queue has them
-        return written
+        return written, report
 
 
 @dataclass(kw_only=True, eq=False)

@@ -27,7 +27,7 @@ from ctonnx.server.pacs.results.source import MANUFACTURER, SourceImage, SourceS
 from ctonnx.server.pacs.results.uids import derived_uid
 from ctonnx.system.text import escape_control
 
-__all__ = ["CHARACTER_SET", "ImageResult", "ObjectKind", "ResultModel", "SeriesResult"]
+__all__ = ["CHARACTER_SET", "FormerReport", "ImageResult", "ObjectKind", "ResultModel", "SeriesResult"]
 
 ObjectKind: TypeAlias = Literal["sr", "sc", "ko"]
 """Kind of an object: structured report, Secondary Capture, Key Object Selection."""
@@ -136,6 +136,18 @@ class ImageResult(NamedTuple):
         )
 
 
+class FormerReport(NamedTuple):
+    """Report that another one replaces.
+
+    Attributes:
+        series: Its Series Instance UID.
+        instance: Its SOP Instance UID.
+    """
+
+    series: str
+    instance: str
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SeriesResult:
     """The prediction for a series, and all that its objects need.
@@ -145,12 +157,14 @@ class SeriesResult:
         prediction: Prediction for the series.
         images: Results of its images, in the order of the prediction's curve.
         model: The model.
+        former: Report that the report replaces; None for none.
     """
 
     source: SourceSeries
     prediction: GroupPrediction
     images: Sequence[ImageResult]
     model: ResultModel
+    former: FormerReport | None = None
 
     @cached_property
     def carrying(self) -> list[ImageResult]:
@@ -171,10 +185,14 @@ class SeriesResult:
         return self.source.image_of(image.source, image.frame)
 
     def uid(self, kind: ObjectKind) -> str:
-        """Returns the SOP Instance UID of an object: of the series, its instances, the model, its codes and version."""
+        """Returns the SOP Instance UID of an object: of the series, its instances, the model, its codes and version.
+
+        That of a report is also of the one that it replaces, as it refers to it.
+        """
         source, model = self.source, self.model
         parts = (source.series, source.instances, source.content, model.sha256, model.codes.parts, __version__)
-        return derived_uid("instance", *parts, kind)
+        replaced = (self.former,) if kind == "sr" and self.former is not None else ()
+        return derived_uid("instance", *parts, kind, *replaced)
 
     def tracking_uid(self, image: ImageResult | None = None) -> str:
         """Returns the UID that tracks the evaluations of an image, or of the series."""

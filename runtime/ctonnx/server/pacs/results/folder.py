@@ -15,7 +15,7 @@ from ctonnx.prediction.output.group_batch import decode_slice
 from ctonnx.prediction.results import Prediction, Record
 from ctonnx.prediction.series.grouping import Group
 from ctonnx.prediction.series.reduction import GroupFailure, GroupPrediction, GroupRecord
-from ctonnx.server.pacs.results.document import ImageResult, ObjectKind, ResultModel, SeriesResult
+from ctonnx.server.pacs.results.document import FormerReport, ImageResult, ObjectKind, ResultModel, SeriesResult
 from ctonnx.server.pacs.results.key_objects import key_objects
 from ctonnx.server.pacs.results.report.structured_report import structured_report
 from ctonnx.server.pacs.results.secondary_capture import secondary_capture
@@ -92,6 +92,7 @@ def made_objects(
     kinds: Collection[ObjectKind] = KINDS,
     *,
     content: str | None = None,
+    former: FormerReport | None = None,
 ) -> list[tuple[ObjectKind, SOPClass]]:
     """Returns the objects of a series: those of the kinds, and the key images if it is positive.
 
@@ -102,12 +103,13 @@ def made_objects(
         model: The model.
         kinds: Kinds of objects, of `KINDS`.
         content: Hash of all that was received of the series, on which UIDs depend; None for that of its files.
+        former: Report that the report replaces; None for none.
 
     Raises:
         CtonnxError: If the headers of the series do not suffice; the message has no patient data.
     """
     source = read_source([one.file for one in group.files], content)
-    result = SeriesResult(source=source, prediction=record, images=images, model=model)
+    result = SeriesResult(source=source, prediction=record, images=images, model=model, former=former)
     return _redacted(lambda: list(_objects(result, kinds)))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ctonnx.errors import DataError
-from ctonnx.server.pacs.node.outbox import Outbox
+from ctonnx.server.pacs.node.outbox import Outbox, Report
 
 
 def finish(outbox: Outbox, series: str = "s", content: str = "c", uids: tuple[str, ...] = ("1.2", "1.3")) -> None:
@@ -167,6 +167,33 @@ def test_a_removed_series_is_known_for_90_days_more(tmp_path: Path) -> None:
     assert outbox.lacks_removed("s", "later")
     outbox.forget(before=time.time() + 91 * 24 * 3600)
     assert not outbox.lacks_removed("s", "late")
+
+
+def test_former_report_is_that_of_the_version_before(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+
+    def add(version: str, uid: str) -> None:
+        former = outbox.former_report("s", version)
+        report = Report(version, "9", uid, former)
+        outbox.finish("s", version, 1, decision="negative", results=[(uid, "sr")], destinations=["A"], report=report)
+
+    assert outbox.former_report("s", "a") is None
+    add("a", "1.1")
+    assert outbox.former_report("s", "a") is None  # it is made again
+    assert outbox.former_report("s", "b") == ("9", "1.1")
+    add("b", "1.2")
+    add("b", "1.2")
+    outbox.close()
+    outbox = Outbox(tmp_path)
+    assert outbox.former_report("s", "b") == ("9", "1.1")
+    assert outbox.former_report("s", "a") == ("9", "1.2")
+    assert outbox.former_report("t", "a") is None
+    for item in outbox.due(9):
+        outbox.mark_sent(item)
+    outbox.forget(before=time.time() + 1)
+    assert outbox.former_report("s", "c") == ("9", "1.2")
+    outbox.forget(before=time.time() + 91 * 24 * 3600)
+    assert outbox.former_report("s", "c") is None
 
 
 def test_a_queue_of_a_later_release_is_rejected(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from highdicom.sr import (
 from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.uid import Comprehensive3DSRStorage
 
 from ctonnx.server.pacs.results.document import CHARACTER_SET, ImageResult, SeriesResult
 from ctonnx.server.pacs.results.report.content_items import (
@@ -54,6 +55,7 @@ def structured_report(result: SeriesResult) -> Comprehensive3DSR:
         is_complete=True,
         is_final=False,
         coding_schemes=result.coding_schemes(),
+        previous_versions=_former(result),
         **result.settings("sr"),
     )
     *context, measurements = made.ContentSequence
@@ -98,6 +100,16 @@ def _series(result: SeriesResult) -> MeasurementsAndQualitativeEvaluations:
 def _reference(result: SeriesResult, image: ImageResult) -> SourceImageForMeasurementGroup:
     source, frames = result.source_image(image), None if image.frame is None else [image.frame + 1]
     return SourceImageForMeasurementGroup(source.sop_class, source.sop_instance, frames)
+
+
+def _former(result: SeriesResult) -> list[Dataset] | None:
+    """Returns the report that this one replaces, as highdicom refers to it; None for none."""
+    if result.former is None:
+        return None
+    found = Dataset()
+    found.StudyInstanceUID, found.SOPClassUID = result.source.study, Comprehensive3DSRStorage
+    found.SeriesInstanceUID, found.SOPInstanceUID = result.former
+    return [found]
 
 
 def _procedure(header: Dataset) -> CodedConcept:

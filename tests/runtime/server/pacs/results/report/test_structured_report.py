@@ -1,6 +1,7 @@
 """The structured report, read back by highdicom and checked by the validators."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pydicom
 import pytest
 from highdicom.sr import MeasurementReport, srread
 from pydicom.sr.codedict import codes
+from pydicom.uid import Comprehensive3DSRStorage
 from tests.runtime.prediction.made_groups import with_rule
 from tests.runtime.server.pacs.results.made_results import (
     CODES,
@@ -20,7 +22,7 @@ from tests.runtime.server.pacs.results.made_results import (
 )
 
 from ctonnx.server.pacs.results.codes import ClassCodes
-from ctonnx.server.pacs.results.document import SeriesResult
+from ctonnx.server.pacs.results.document import FormerReport, SeriesResult
 from ctonnx.server.pacs.results.report.structured_report import structured_report
 from ctonnx.server.pacs.results.report.terms import CLASS, DECISION, OPERATING_POINT, PROBABILITY, SCORE
 
@@ -161,3 +163,22 @@ def test_dsrdump_reads_it(positive: SeriesResult, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert [line for line in lines if line.startswith(("E:", "F:"))] == []
     assert sum("Measurement Group" in line for line in lines) == 4
+
+
+@needs_dciodvfy
+@needs_dsrdump
+def test_a_later_report_refers_to_the_former_one(positive: SeriesResult, tmp_path: Path) -> None:
+    later = replace(positive, former=FormerReport("1.2.3", "1.2.3.4"))
+    assert later.uid("sr") != positive.uid("sr")
+    assert (later.uid("sc"), later.uid("ko")) == (positive.uid("sc"), positive.uid("ko"))
+    file = written(later, tmp_path)
+    assert [line for line in faults_of(file) if line.startswith("Error")] == []
+    dumped = subprocess.run(["dsrdump", file], capture_output=True, text=True, check=True)  # noqa: S607
+    assert not [line for line in dumped.stderr.splitlines() if line.startswith("E:")]
+    assert "Predecessor Docs    : 1" in dumped.stdout
+    (study,) = pydicom.dcmread(file).PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (report,) = series.ReferencedSOPSequence
+    assert (study.StudyInstanceUID, series.SeriesInstanceUID) == (positive.source.study, "1.2.3")
+    assert (report.ReferencedSOPClassUID, report.ReferencedSOPInstanceUID) == (Comprehensive3DSRStorage, "1.2.3.4")
+    assert "PredecessorDocumentsSequence" not in pydicom.dcmread(written(positive, tmp_path))
