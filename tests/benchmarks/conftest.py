@@ -140,3 +140,9 @@ def make_document() -> MakeDocument:
 def document(make_document: MakeDocument) -> dict[str, Any]:
     """The document with a factor of 1."""
     return make_document()
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the plots out of the page, in tests of something else: they take a second of each benchmark."""
+    monkeypatch.setattr("ctonnx_bench.report.html._plots", lambda document: ())

@@ -17,7 +17,9 @@ from ctonnx_bench.cases.settings import Settings
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], tmp_path: Path) -> Callable[..., Result]:
+def bench(
+    monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], no_plots: None, tmp_path: Path
+) -> Callable[..., Result]:
     """Runs the command in an empty folder, with the document as the result of the measurement."""
     monkeypatch.chdir(tmp_path)
 

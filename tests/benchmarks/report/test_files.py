@@ -37,6 +37,7 @@ def test_three_reports_are_written_and_nothing_else(tmp_path: Path, document: di
     assert files[1].read_text(encoding="utf-8").startswith("# Benchmark of lungs")
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_sweep_does_not_replace_the_ordinary_report_and_replacing_is_reported(
     tmp_path: Path, document: dict[str, Any]
 ) -> None:
@@ -47,6 +48,7 @@ def test_sweep_does_not_replace_the_ordinary_report_and_replacing_is_reported(
     assert write_reports(document, tmp_path)[0] == f"written: {tmp_path / 'sweep.json'}, replacing an earlier one"
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_reports_of_two_benchmarks_are_never_mixed(tmp_path: Path, make_document: Any) -> None:
     folder = tmp_path / "bench"
     write_reports(make_document(), folder)
@@ -61,6 +63,7 @@ def test_reports_of_two_benchmarks_are_never_mixed(tmp_path: Path, make_document
     assert sorted(file.name for file in folder.iterdir()) == ["bench.html", "bench.json", "bench.md"]
 
 
+@pytest.mark.usefixtures("no_plots")
 @pytest.mark.parametrize("written", [0, 1, 2])
 def test_full_disk_leaves_the_earlier_reports_unchanged(
     written: int, tmp_path: Path, make_document: Any, monkeypatch: pytest.MonkeyPatch

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ctonnx_bench.experiments.serving.pacs_node import main
+from ctonnx_bench.experiments.serving import pacs_node
 
 LINES = [
     r"model\.fp32\.onnx: 4 instances of 512 x 512 pixels, medians of 1 rounds in turn",
@@ -21,8 +21,9 @@ LINES = [
 
 
 @pytest.mark.skipif(shutil.which("storescu") is None, reason="the Debian package dcmtk is not installed")
-def test_every_measurement_is_printed(model: Path) -> None:
-    result = CliRunner().invoke(main, [str(model), "--instances", "4", "--rounds", "1", "--long", "8"])
+def test_every_measurement_is_printed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacs_node, "_SETTLE", 0.5)
+    result = CliRunner().invoke(pacs_node.main, [str(model), "--instances", "4", "--rounds", "1", "--long", "8"])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert [line for line, form in zip(lines, LINES, strict=True) if not re.fullmatch(form, line)] == []

@@ -25,7 +25,8 @@ LINES = [
 ]
 
 
-def test_every_measurement_is_printed(model: Path) -> None:
+def test_every_measurement_is_printed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctonnx_bench.experiments.serving.server._IDLE_SECONDS", 0.2)
     options = ["--clients", "3", "--requests", "12", "--rounds", "1", "--scans", "4", "--long-run", "20"]
     result = CliRunner().invoke(main, [str(model), *options])
     assert result.exit_code == 0, result.output

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
 from pydicom import dcmread
 from pynetdicom import AE
 from tests.runtime.server.pacs.orthanc import free_port
+
+from ctonnx.cli.main import main
 
 __all__ = ["NodeProcess", "close_socket", "eventually", "running_node", "send_files"]
 
@@ -77,9 +80,10 @@ class NodeProcess:
         return self.process.wait(timeout=60)
 
     def ask(self, *words: str) -> str:
-        """Returns the text that another command prints about its folder."""
-        command = [sys.executable, "-m", "ctonnx", "node", *words, "--folder", str(self.folder)]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        """Returns the text that another command, which runs in this process, prints about its folder."""
+        found = CliRunner().invoke(main, ["node", *words, "--folder", str(self.folder)])
+        assert found.exit_code == 0, found.output
+        return found.stdout
 
 
 @contextmanager

@@ -109,6 +109,10 @@ class Orthanc:
         """Stops it."""
         self.end(signal.SIGTERM)
 
+    def kill(self) -> None:
+        """Ends it at once; its own end takes two seconds."""
+        self.end(signal.SIGKILL)
+
     def end(self, number: int) -> None:
         """Ends it by a signal."""
         if self.process is not None:
@@ -150,4 +154,4 @@ def running(folder: Path, **options: Any) -> Iterator[Orthanc]:
     try:
         yield server
     finally:
-        server.stop()
+        server.kill()

@@ -1,5 +1,6 @@
-"""Fixtures: a model with its description for results."""
+"""Fixtures: a model with its description for results, and DICOM servers that close at once."""
 
+import socketserver
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,3 +26,11 @@ def opened(model: Path) -> Iterator[Predictor]:
 def described(opened: Predictor) -> ResultModel:
     """Its description."""
     return model_of(opened.spec)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _servers_close_at_once() -> Iterator[None]:
+    """Looks 50 times a second, not twice, whether a server is to close; each test has one or more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socketserver.BaseServer.serve_forever, "__defaults__", (0.02,))
+        yield

@@ -92,7 +92,7 @@ def test_results_wait_for_a_pacs_that_is_down_and_are_sent_once(tmp_path: Path, 
             assert eventually(lambda: counts_of(server, study) == (1, 1)), node.ask("status")
             assert eventually(lambda: "0 queued, 0 dead" in node.ask("status"))
         finally:
-            server.stop()
+            server.kill()
 
 
 @needs_orthanc
@@ -161,7 +161,7 @@ def test_results_wait_while_the_pacs_rejects_the_login(tmp_path: Path, model: Pa
             assert send_files(node.port, files) == [0]
             assert eventually(lambda: "it answered with HTTP status 401" in node.ask("status")), node.text
             assert "0 dead" in node.ask("status")  # the token may be renewed
-            server.stop()
+            server.kill()
             server.change(AuthenticationEnabled=False)
             server.start()
             assert "0 results queued again" in node.ask("retry")  # it is queued already, and due now
