@@ -1,15 +1,21 @@
 """The module for mercure, run with folders as mercure makes them."""
 
+import io
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tests.docker.model_with_point import with_point
+
+from ctonnx.cli.main import main
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 pytest.importorskip("highdicom", reason="highdicom (the extra pacs) is not installed")
@@ -42,19 +48,30 @@ class Task:
         (self.given / "task.json").write_text(json.dumps(task))
 
     def run(self, **changes: str | None) -> "subprocess.CompletedProcess[str]":
-        environment = {
-            **os.environ,
-            **dict(zip(_FOLDERS, map(str, (self.given, self.out)), strict=True)),
-            "CTONNX_MODEL": str(self._model),
-            **changes,
-        }
+        """Runs the module in a process, and the command that it starts in another."""
+        environment = {**os.environ, **self._environment(changes)}
         done = subprocess.run(
-            [sys.executable, str(_MODULE)],
-            check=False,
-            capture_output=True,
-            text=True,
-            env={name: value for name, value in environment.items() if value is not None},
+            [sys.executable, str(_MODULE)], check=False, capture_output=True, text=True, env=environment
         )
+        return self._checked(done)
+
+    def run_here(self) -> "subprocess.CompletedProcess[str]":
+        """Runs the module and its command in this process, in the tests of what they write."""
+        errors = io.StringIO()
+        namespace = runpy.run_path(str(_MODULE))
+        with pytest.MonkeyPatch.context() as patch, redirect_stderr(errors):
+            for name, value in self._environment({}).items():
+                patch.setenv(name, value)
+            patch.setattr(subprocess, "run", _ctonnx)
+            code = namespace["main"]()
+        return self._checked(subprocess.CompletedProcess([], code, "", errors.getvalue()))
+
+    def _environment(self, changes: dict[str, str | None]) -> dict[str, str]:
+        folders = dict(zip(_FOLDERS, map(str, (self.given, self.out)), strict=True))
+        values = {**folders, "CTONNX_MODEL": str(self._model), **changes}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _checked(self, done: "subprocess.CompletedProcess[str]") -> "subprocess.CompletedProcess[str]":
         assert "MARKED" not in done.stdout + done.stderr
         assert done.stdout == ""
         return done
@@ -69,6 +86,15 @@ class Task:
     @property
     def modalities(self) -> list[str]:
         return sorted(pydicom.dcmread(file).Modality for file in self.out.glob("*.dcm"))
+
+
+def _ctonnx(words: list[str], *, input: bytes, stdout: int, check: bool) -> Any:  # noqa: A002
+    """Stands for `subprocess.run` of a command of ctonnx."""
+    assert words[:3] == [sys.executable, "-m", "ctonnx"]
+    assert (stdout, check) == (subprocess.PIPE, False)
+    done = CliRunner().invoke(main, words[3:], input=input)
+    sys.stderr.write(done.stderr)
+    return subprocess.CompletedProcess(words, done.exit_code, done.stdout_bytes)
 
 
 @pytest.fixture
@@ -90,7 +116,7 @@ def test_each_series_has_results_and_a_decision(task: Task) -> None:
 
 
 def test_results_have_the_names_that_mercure_expects(task: Task) -> None:
-    assert task.run().returncode == 0
+    assert task.run_here().returncode == 0
     for file in task.out.glob("*.dcm"):
         made = pydicom.dcmread(file)
         assert file.name == f"{made.SeriesInstanceUID}#{made.SOPInstanceUID}.dcm"
@@ -98,14 +124,14 @@ def test_results_have_the_names_that_mercure_expects(task: Task) -> None:
 
 def test_settings_are_those_of_the_task(task: Task) -> None:
     task.settings({"results": "sr", "threads": 1})
-    assert task.run().returncode == 0
+    assert task.run_here().returncode == 0
     assert "OT" not in task.modalities
     assert "SR" in task.modalities
 
 
 def test_settings_of_a_rule_with_several_modules(task: Task) -> None:
     task.write({"process": [{"settings": {"results": "sr"}}]})
-    assert task.run().returncode == 0
+    assert task.run_here().returncode == 0
     assert "OT" not in task.modalities
 
 
@@ -114,7 +140,7 @@ def test_an_image_that_cannot_be_read_is_counted(task: Task) -> None:
     image = pydicom.dcmread(first)
     image.PixelData = image.PixelData[:100]
     image.save_as(first)
-    done = task.run()
+    done = task.run_here()
     assert done.returncode == 0, done.stderr
     assert sorted(one["failed"] for one in task.result["series"]) == [0, 1]
 
@@ -129,7 +155,7 @@ def test_an_image_that_cannot_be_read_is_counted(task: Task) -> None:
 )
 def test_wrong_settings(task: Task, settings: Any, message: str) -> None:
     task.settings(settings)
-    done = task.run()
+    done = task.run_here()
     assert (done.returncode, done.stderr.splitlines()[-1]) == (2, message)
     assert list(task.out.iterdir()) == []
 
@@ -151,5 +177,5 @@ def test_a_series_without_results_is_an_error(task: Task) -> None:
         image = pydicom.dcmread(file)
         image.Manufacturer = "ctonnx"  # a result has no result of its own
         image.save_as(file)
-    assert task.run().returncode == 1
+    assert task.run_here().returncode == 1
     assert list(task.out.glob("*.dcm")) == []

@@ -135,7 +135,7 @@ def test_wrong_use_ends_as_it_does_with_streams(tmp_path: Path) -> None:
 
 
 def test_run_is_evaluated_without_streams(exported_run: Run, phantoms: Path, tmp_path: Path) -> None:
-    done = without_streams(ALL, "evaluate", exported_run.folder, phantoms, cwd=tmp_path)
+    done = without_streams(ALL, "evaluate", exported_run.folder, phantoms, "--replicates", "20", cwd=tmp_path)
     assert done.returncode == 0
 
 

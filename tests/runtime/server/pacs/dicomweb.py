@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -46,6 +47,11 @@ class FakeServer:
             if path.endswith(end):
                 return answer
         words = path.strip("/").split("/")
+        if words[4:5] == ["instances"]:
+            (found,) = (file for file in self.files if _uid_of(file, file.stat().st_mtime_ns) == words[5])
+            head = f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+            kind = f'multipart/related; type="application/dicom"; boundary={_BOUNDARY}'
+            return 200, kind, head + found.read_bytes() + f"\r\n--{_BOUNDARY}--\r\n".encode()
         images = [dcmread(file) for file in self.files]
         images = [one for one in images if one.StudyInstanceUID == words[1]]
         if words[2:] == ["series"]:
@@ -59,14 +65,16 @@ class FakeServer:
             offset = int(query.get("offset", ["0"])[0])
             return _json(list(series.values())[offset : offset + self.page])
         images = [one for one in images if one.SeriesInstanceUID == words[3]]
-        if words[4:] == ["metadata"]:
-            for one in images:
-                del one.PixelData
-            return _json([one.to_json_dict() for one in images])
-        (found,) = (one for one in self.files if dcmread(one).SOPInstanceUID == words[5])
-        head = f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-        kind = f'multipart/related; type="application/dicom"; boundary={_BOUNDARY}'
-        return 200, kind, head + found.read_bytes() + f"\r\n--{_BOUNDARY}--\r\n".encode()
+        assert words[4:] == ["metadata"]
+        for one in images:
+            del one.PixelData
+        return _json([one.to_json_dict() for one in images])
+
+
+@cache
+def _uid_of(file: Path, changed_ns: int) -> str:
+    """Returns the UID of a file's instance, which is read again only after a change of the file."""
+    return str(dcmread(file, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
 
 
 def _json(value: Any) -> tuple[int, str, bytes]:

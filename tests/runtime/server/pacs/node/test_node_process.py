@@ -213,20 +213,27 @@ def test_a_signal_ends_it_at_once_also_with_an_open_association(
     assert list((tmp_path / "node/incoming").iterdir()) == []
 
 
-def test_a_second_node_on_the_same_folder_is_an_error(tmp_path: Path, model: Path) -> None:
-    with running_node(tmp_path / "node", model, "--results", "none"):
-        second = NodeProcess(tmp_path / "node", model, "--results", "none")
-        with pytest.raises(RuntimeError, match="expected a folder that no other node uses, found one that runs in"):
-            second.start()
+@pytest.fixture(scope="module")
+def without_results(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[NodeProcess]:
+    """A node with a page that makes no results."""
+    folder = tmp_path_factory.mktemp("without") / "node"
+    with running_node(folder, model, "--results", "none", "--http", "127.0.0.1:0") as node:
+        yield node
 
 
-def test_page_of_a_running_node(tmp_path: Path, model: Path) -> None:
-    with running_node(tmp_path / "node", model, "--results", "none", "--http", "127.0.0.1:0") as node:
-        assert eventually(lambda: "page: http" in node.text)
-        url = node.text.partition("page: ")[2].split()[0]
-        assert send_files(node.port, write_series(tmp_path / "scans", 1)) == [0]
-        assert eventually(lambda: "1 predicted" in node.ask("status"))
-        with urllib.request.urlopen(f"{url}/healthz", timeout=10) as answer:  # noqa: S310 - a loopback address
-            assert json.loads(answer.read()) == {"status": "ok", "waiting_series": 0}
-        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:  # noqa: S310 - a loopback address
-            assert 'ctonnx_node_instances_total{outcome="stored"} 1.0' in answer.read().decode()
+def test_a_second_node_on_the_same_folder_is_an_error(without_results: NodeProcess, model: Path) -> None:
+    second = NodeProcess(without_results.folder, model, "--results", "none")
+    with pytest.raises(RuntimeError, match="expected a folder that no other node uses, found one that runs in"):
+        second.start()
+
+
+def test_page_of_a_running_node(tmp_path: Path, without_results: NodeProcess) -> None:
+    node = without_results
+    assert eventually(lambda: "page: http" in node.text)
+    url = node.text.partition("page: ")[2].split()[0]
+    assert send_files(node.port, write_series(tmp_path / "scans", 1)) == [0]
+    assert eventually(lambda: "1 predicted" in node.ask("status"))
+    with urllib.request.urlopen(f"{url}/healthz", timeout=10) as answer:  # noqa: S310 - a loopback address
+        assert json.loads(answer.read()) == {"status": "ok", "waiting_series": 0}
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:  # noqa: S310 - a loopback address
+        assert 'ctonnx_node_instances_total{outcome="stored"} 1.0' in answer.read().decode()
