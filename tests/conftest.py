@@ -106,6 +106,14 @@ def thin_network() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def empty_plots() -> Iterator[None]:
+    """Leaves the plots of trainings and evaluations empty, where they are not looked at: they take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ctonnx_train.evaluation.report.save_plot", lambda figure, file: file.touch())
+        yield
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Wherever a test has the trained run, it and its fixtures of any scope open the checkpoint with its network."""
@@ -123,7 +131,7 @@ def trained_run(phantoms: Path, shared_folder: Path) -> Run:
     root = shared_folder / "work/runs"
     with once(shared_folder, "run") as missing:
         if missing:
-            with thin_network():
+            with thin_network(), empty_plots():
                 train(phantoms, settings=settings, preprocessing=Preprocessing(size=SIZE), name="tiny", root=root)
     return Run(root / "tiny")
 

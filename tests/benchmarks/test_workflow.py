@@ -15,7 +15,7 @@ from ctonnx_bench.workflow import measure_and_report
 
 @pytest.fixture
 def measured(
-    monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], no_plots: None, tmp_path: Path
 ) -> Callable[[ReportOptions], Any]:
     """Measures nothing, in an empty folder."""
     monkeypatch.chdir(tmp_path)

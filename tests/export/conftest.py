@@ -16,7 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from tests.conftest import once
+from tests.conftest import empty_plots, once
 from tests.export.builders import image_set
 
 from ctonnx.artifacts.report_schema import Precision
@@ -211,7 +211,8 @@ def small_run(small_network: None, phantoms: Path, shared_folder: Path) -> Run:
     root = shared_folder / "small/runs"
     with once(shared_folder, "small run") as missing:
         if missing:
-            train(phantoms, settings=settings, preprocessing=Preprocessing(size=64), name="small", root=root)
+            with empty_plots():
+                train(phantoms, settings=settings, preprocessing=Preprocessing(size=64), name="small", root=root)
     return Run(root / "small")
 
 
@@ -243,7 +244,8 @@ def folds_run(small_network: None, phantoms: Path, shared_folder: Path) -> Run:
     root = shared_folder / "folds/runs"
     with once(shared_folder, "run in folds") as missing:
         if missing:
-            train(phantoms, settings=settings, preprocessing=Preprocessing(size=64), name="folds", root=root)
+            with empty_plots():
+                train(phantoms, settings=settings, preprocessing=Preprocessing(size=64), name="folds", root=root)
     return Run(root / "folds")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from tests.conftest import empty_plots
 from tests.thin.sitecustomize import HERE, thin_resnet50
 
 from ctonnx.artifacts.run import Run
@@ -141,6 +142,13 @@ def small_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skips the plots of a training run in tests that do not need them."""
     monkeypatch.setattr("ctonnx_train.training.single_run.write_reports", lambda *arguments, **options: None)
+
+
+@pytest.fixture
+def no_plots() -> Iterator[None]:
+    """Leaves the plots of a training run empty in tests that need its other reports."""
+    with empty_plots():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
+
 from ctonnx_bench.report.html import html_page
 
 
@@ -38,12 +40,14 @@ def test_page_is_complete_and_self_contained(document: dict[str, Any]) -> None:
     assert not re.search(r"(?:src|href|url)\s*[=(]\s*[\"']?(?:https?:)?//", text)
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_names_are_escaped(document: dict[str, Any]) -> None:
     text = html_page(document)
     assert "PyTorch &lt;eager&gt;" in text
     assert "<eager>" not in text
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_verdict_is_at_the_top(document: dict[str, Any]) -> None:
     assert "all outputs of ctonnx are right" in html_page(document)
     assert "lungs on cpu, 2 threads, 224 pixels, from pixels to the prediction; Some CPU" in html_page(document)
@@ -55,6 +59,7 @@ def test_verdict_is_at_the_top(document: dict[str, Any]) -> None:
     assert '<td class="wrong">FAILED</td>' in text
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_outputs_that_are_not_shown_to_be_right_have_another_colour(document: dict[str, Any]) -> None:
     document["cases"][2]["verdict"] = "not shown"  # a peer's
     text = html_page(document)
@@ -66,10 +71,12 @@ def test_outputs_that_are_not_shown_to_be_right_have_another_colour(document: di
     assert '<span class="verdict wrong">wrong outputs</span>' in html_page(document | {"passed": False})
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_page_explains_right(document: dict[str, Any]) -> None:
     assert "it does not mean a correct diagnosis.</p>" in html_page(document)
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_unreliable_measurements_of_ctonnx_have_a_badge(document: dict[str, Any]) -> None:
     document["cases"][2]["doubts"] = ["busy: a peer"]
     assert "unreliable measurements" not in html_page(document)

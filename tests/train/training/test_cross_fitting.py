@@ -82,7 +82,7 @@ def scans(images_in: ImagesIn, tmp_path: Path) -> Path:
     return images_in(tmp_path / "scans", {"train/a": 7, "train/b": 7, "valid/a": 2, "valid/b": 2, "test/a": 1})
 
 
-@pytest.mark.usefixtures("small_backbone")
+@pytest.mark.usefixtures("small_backbone", "no_plots")
 def test_a_training_in_folds(scans: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     result = train(scans, settings=SETTINGS, preprocessing=SMALL, name="run", root=tmp_path / "runs", log=lines.append)

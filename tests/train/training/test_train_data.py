@@ -24,7 +24,7 @@ QUICK = TrainSettings(weights="none", epochs=1, batch_size=4, precision="fp32")
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
-@pytest.mark.usefixtures("small_backbone")
+@pytest.mark.usefixtures("small_backbone", "no_plots")
 def test_a_medmnist_file_is_trained_on_from_end_to_end(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays: dict[str, Any] = {}
@@ -58,7 +58,7 @@ def test_a_medmnist_file_is_trained_on_from_end_to_end(tmp_path: Path) -> None:
     assert checkpoint.record.operating_point.positive == ("1",)
 
 
-@pytest.mark.usefixtures("small_backbone")
+@pytest.mark.usefixtures("small_backbone", "no_plots")
 def test_leaks_are_in_the_record_and_in_every_report(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path / "scans", {"train/a": 3, "train/b": 3, "valid/a": 2, "valid/b": 1, "test/a": 1})
     shutil.copy(root / "train/a/scan 0.png", root / "valid/a/copy.png")

@@ -16,7 +16,7 @@ from ctonnx_train.training.loop.lightning_module import ClassificationTask
 from ctonnx_train.training.recipe import TrainSettings
 from ctonnx_train.training.train import resume, train
 
-pytestmark = pytest.mark.usefixtures("on_the_cpu", "small_backbone")
+pytestmark = pytest.mark.usefixtures("on_the_cpu", "small_backbone", "no_plots")
 
 SETTINGS = TrainSettings(weights="none", epochs=2, batch_size=4, precision="fp32")
 

@@ -43,7 +43,9 @@ class Killed(Exception):
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images_in: ImagesIn, small_backbone: None) -> Path:
+def folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images_in: ImagesIn, small_backbone: None, no_plots: None
+) -> Path:
     """A working folder with scans and the weights of a backbone; each epoch is written, however long it takes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ctonnx_train.training.loop.callbacks._WRITING_SHARE", float("inf"))

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.conftest import thin_network
 
 from ctonnx_bench.experiments.throughput import training
 from ctonnx_bench.experiments.throughput.training import PEERS, main, measure, measure_ctonnx
 
 
 def test_own_training_is_measured_in_a_new_process(phantoms: Path) -> None:
-    found = measure("ctonnx", phantoms, image_size=32, batch_size=8)
+    with thin_network():
+        found = measure("ctonnx", phantoms, image_size=32, batch_size=8)
     assert set(found) == {"images_per_second", "data_share"}
     assert found["images_per_second"] > 0
     assert 0 <= found["data_share"] < 1

@@ -136,6 +136,7 @@ def test_each_split_has_its_evaluation_with_the_metrics_of_the_record(run: Run) 
         ]
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_the_reports_have_the_numbers_of_leaked_images_in_each_split(run: Run) -> None:
     reported(run, "valid", "test")
     data = {split: document_of(run, split)["data"] for split in PREDICTIONS}  # type: ignore[arg-type]
