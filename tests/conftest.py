@@ -1,5 +1,6 @@
 """Fixtures: a tiny phantom set, a network trained on it for one epoch, and its export, made once for all tests."""
 
+import hashlib
 import io
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,6 +113,27 @@ def empty_plots() -> Iterator[None]:
     """Leaves the plots of trainings and evaluations empty, where they are not looked at: they take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ctonnx_train.evaluation.report.save_plot", lambda figure, file: file.touch())
+        yield
+
+
+@contextmanager
+def each_network_converted_once() -> Iterator[None]:
+    """Converts a network to ONNX once, however often it is exported: the conversion takes most of an export's time."""
+    import onnx
+
+    from ctonnx_export import models
+
+    convert, made = models.convert, dict[tuple[bytes, int], bytes]()
+
+    def converted(graph: Any, size: int) -> onnx.ModelProto:
+        weights = b"".join(tensor.numpy().tobytes() for tensor in graph.state_dict().values())
+        key = hashlib.sha256(weights).digest(), size
+        if key not in made:
+            made[key] = convert(graph, size).SerializeToString()
+        return onnx.load_from_string(made[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "convert", converted)
         yield
 
 

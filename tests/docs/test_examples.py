@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from tests.conftest import thin_network
+from tests.conftest import each_network_converted_once, thin_network
 
 import ctonnx
 from ctonnx.cli.main import main
@@ -86,7 +86,7 @@ def _run(page: Path) -> None:
 def test_quickstart_runs_and_readme_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """README assumes a run, a scan and a folder of scans."""
     monkeypatch.chdir(tmp_path)
-    with thin_network():
+    with thin_network(), each_network_converted_once():
         _run(_ROOT / "docs/quickstart.md")
         assert (tmp_path / "predictions.csv").is_file()
         assert list((tmp_path / "heatmaps").rglob("*.heatmap.png"))

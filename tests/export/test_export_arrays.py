@@ -1,11 +1,13 @@
 """Export of a run that was trained on a MedMNIST `.npz` file."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.conftest import each_network_converted_once, empty_plots
 
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.run import Run
@@ -17,7 +19,13 @@ from ctonnx_export.export import export_run
 from ctonnx_train.training.recipe import TrainSettings
 from ctonnx_train.training.train import train
 
-pytestmark = pytest.mark.usefixtures("small_network")
+pytestmark = pytest.mark.usefixtures("small_network", "_each_network_converted_once")
+
+
+@pytest.fixture(scope="module")
+def _each_network_converted_once() -> Iterator[None]:
+    with each_network_converted_once():
+        yield
 
 
 def arrays(*shape: int) -> dict[str, Any]:
@@ -36,14 +44,15 @@ def trained(folder: Path, *shape: int, color: Any) -> Run:
     """Trains a run on folder/nodules.npz for one epoch."""
     file = folder / "nodules.npz"
     np.savez(file, **arrays(*shape))
-    return train(
-        file,
-        settings=TrainSettings(weights="none", epochs=1, batch_size=4, precision="fp32"),
-        preprocessing=Preprocessing(size=32, color=color),
-        class_names={"0": "normal", "1": "nodule"},
-        name="nodules",
-        root=folder / "runs",
-    ).run
+    with empty_plots():
+        return train(
+            file,
+            settings=TrainSettings(weights="none", epochs=1, batch_size=4, precision="fp32"),
+            preprocessing=Preprocessing(size=32, color=color),
+            class_names={"0": "normal", "1": "nodule"},
+            name="nodules",
+            root=folder / "runs",
+        ).run
 
 
 @pytest.fixture(scope="module")

@@ -123,10 +123,10 @@ def test_commands_without_a_model_run_without_streams(words: tuple[str, ...], tm
     assert without_streams(ALL, *words, cwd=tmp_path).returncode == 0
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ALL])
-def test_doctor_ends_as_it_does_with_streams(closed: str, tmp_path: Path) -> None:
+def test_doctor_ends_as_it_does_with_streams(tmp_path: Path) -> None:
     expected = without_streams("", "doctor", cwd=tmp_path).returncode
-    assert without_streams(closed, "doctor", cwd=tmp_path).returncode == expected
+    found = {closed: without_streams(closed, "doctor", cwd=tmp_path).returncode for closed in (">&-", "2>&-", ALL)}
+    assert found == dict.fromkeys(found, expected)
 
 
 def test_wrong_use_ends_as_it_does_with_streams(tmp_path: Path) -> None:
