@@ -36,9 +36,14 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Moves files that need the export to the beginning: a second process starts in the middle and does not wait."""
+    """Moves the tests of the export, and then files that need its result, to the beginning.
+
+    A second process starts in the middle and does not wait for the export; and the longest tests are not left for the
+    end, where one process would work alone.
+    """
     needing = {item.path for item in items if "exported_run" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path not in needing)
+    longest = Path(__file__).parent / "export"
+    items.sort(key=lambda item: (not item.path.is_relative_to(longest), item.path not in needing))
 
 
 @contextmanager
