@@ -126,9 +126,9 @@ def each_network_converted_once() -> Iterator[None]:
     """Converts a network to ONNX once, however often it is exported: the conversion takes most of an export's time."""
     import onnx
 
-    from ctonnx_export import models
+    from ctonnx_export.graph.conversion import convert
 
-    convert, made = models.convert, dict[tuple[bytes, int], bytes]()
+    made: dict[tuple[bytes, int], bytes] = {}
 
     def converted(graph: Any, size: int) -> onnx.ModelProto:
         weights = b"".join(tensor.numpy().tobytes() for tensor in graph.state_dict().values())
@@ -138,7 +138,7 @@ def each_network_converted_once() -> Iterator[None]:
         return onnx.load_from_string(made[key])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "convert", converted)
+        patch.setattr("ctonnx_export.models.convert", converted)
         yield
 
 
