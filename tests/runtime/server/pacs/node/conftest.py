@@ -30,7 +30,7 @@ def described(opened: Predictor) -> ResultModel:
 
 @pytest.fixture(scope="module", autouse=True)
 def _servers_close_at_once() -> Iterator[None]:
-    """Looks 50 times a second, not twice, whether a server is to close; each test has one or more."""
+    """Looks 50 times a second, not twice, whether a server must close; each test has one or more."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socketserver.BaseServer.serve_forever, "__defaults__", (0.02,))
         yield
