@@ -105,10 +105,6 @@ class Orthanc:
             else:
                 return
 
-    def stop(self) -> None:
-        """Stops it."""
-        self.end(signal.SIGTERM)
-
     def kill(self) -> None:
         """Ends it at once; its own end takes two seconds."""
         self.end(signal.SIGKILL)
