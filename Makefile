@@ -11,8 +11,9 @@ READY := .venv/.ready
 demo: $(READY)  ## the whole workflow on synthetic phantoms
 	$(BIN)/ctonnx demo
 
+# Three processes on two cores: a fifth of the time a test waits for other processes and for connections.
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 ci: lint types site test extras  ## what every change must pass
 
