@@ -177,7 +177,8 @@ def _measure_memory(root: Path, model: Path, scans: Path, instances: int, long_r
             _send(port, scans)
             _wait_for(folder / "pacs" / "times", before + 2 * -(-instances // _PER_SERIES))
             memory.append(process.memory_info().rss / 1e6)
-    click.echo(f"memory {memory[0]:.0f} MB after {instances} instances, {memory[-1]:.0f} MB after {long_run}")
+    steps = ", ".join(f"{megabytes:.0f}" for megabytes in memory)
+    click.echo(f"memory {steps} MB, after each {instances} instances of {long_run}")
 
 
 @contextmanager

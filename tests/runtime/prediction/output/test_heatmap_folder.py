@@ -307,7 +307,7 @@ def test_other_error_ends_the_folder_and_its_waiting_threads(tmp_path: Path) -> 
 
     def add(folder: HeatmapFolder) -> None:
         with contextlib.suppress(RuntimeError):  # it is closed meanwhile
-            for _ in range(10):
+            for _ in range(100):
                 folder.watch(scan)(prediction(heatmap(0, 0)))
 
     def stop(pool: ThreadPoolExecutor) -> None:
