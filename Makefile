@@ -32,7 +32,7 @@ slim: $(READY)  ## the wheel with [cpu] alone: its size, and that it runs withou
 extras: $(READY)  ## each extra, and each set that README and docs name, in an environment of its own; slim is in it
 	$(BIN)/python -m tests.extras
 
-extras-all: $(READY)  ## the large ones too: CUDA's libraries, OpenVINO, TensorBoard, [all]; downloads gigabytes
+extras-all: $(READY)  ## the large ones too: CUDA's libraries, large plugins, TensorBoard, [all]; downloads gigabytes
 	$(BIN)/python -m tests.extras --all
 
 format: $(READY)

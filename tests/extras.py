@@ -1,8 +1,8 @@
 """Checks every extra, and every set of extras that README and docs name, each in an environment of its own.
 
 `make extras` runs the checks that every change must pass, `make extras-all` the large ones too: CUDA's libraries,
-OpenVINO, TensorBoard. Each installs the wheel with only these extras, runs the documented commands on small phantoms,
-and checks that every other command names the extra it needs.
+plugins of more than 200 MB, TensorBoard. Each installs the wheel with only these extras, runs the documented commands
+on small phantoms, and checks that every other command names the extra it needs.
 """
 
 import os
@@ -22,7 +22,10 @@ from . import promises, slim_install
 
 __all__ = ["CHECKS", "NOT_HERE", "Check"]
 
-NOT_HERE = {"directml": "its build of onnxruntime is only for Windows"}
+NOT_HERE = {
+    "directml": "its build of onnxruntime is only for Windows",
+    "mlx": "its plugin of onnxruntime is only for macOS",
+}
 """Extras that cannot be installed on this system."""
 
 
@@ -58,7 +61,7 @@ def _all(*promised: Callable[[Environment], str | None]) -> Callable[[Environmen
     return run
 
 
-_CPU, _GPU, _OPENVINO = "onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"
+_CPU, _GPU = "onnxruntime", "onnxruntime-gpu"
 
 # The first two start from nothing and take longest; the others start with the files of the first. onnxruntime-gpu is
 # installed without CUDA's libraries, which are not needed on the CPU; the extra with them is a large check.
@@ -93,6 +96,8 @@ CHECKS = (
         others=(_GPU,),
         name="two-builds",
     ),
+    Check(extras="openvino", promise=_all(promises.predict, promises.openvino), build=_CPU),
+    Check(extras="webgpu", promise=partial(promises.plugin, provider="webgpu"), build=_CPU),
     Check(extras=""),
     Check(extras="dicom"),
     Check(extras="cpu,dicom", promise=promises.dicom, build=_CPU),
@@ -108,7 +113,17 @@ CHECKS = (
     Check(extras="cpu,bench", promise=promises.bench, build=_CPU),
     Check(extras="tensorboard"),
     Check(extras="", promise=promises.offline, name="offline"),
-    Check(extras="openvino", promise=_all(promises.predict, promises.openvino), build=_OPENVINO, is_large=True),
+    Check(extras="qnn", promise=partial(promises.plugin, provider="qnn"), build=_CPU, is_large=True),
+    Check(extras="tensorrt-rtx", promise=partial(promises.plugin, provider="tensorrt-rtx"), build=_CPU, is_large=True),
+    Check(
+        extras="openvino",
+        promise=promises.openvino_build,
+        build=_CPU,
+        install="",
+        others=("onnxruntime-openvino",),
+        is_large=True,
+        name="openvino-build",
+    ),
     Check(extras="train,tensorboard", promise=promises.tensorboard, is_large=True),
     Check(extras="gpu", promise=promises.predict, build=_GPU, is_large=True, name="gpu-with-cuda"),
     Check(

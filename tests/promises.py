@@ -30,8 +30,10 @@ __all__ = [
     "node",
     "offline",
     "openvino",
+    "openvino_build",
     "other_commands_name_their_extras",
     "overlaid",
+    "plugin",
     "predict",
     "serve",
     "tensorboard",
@@ -299,10 +301,40 @@ def demo(environment: Environment) -> None:
     )
 
 
-def openvino(environment: Environment) -> None:
-    """Verifies and predicts on OpenVINO's provider."""
+def openvino(environment: Environment) -> str:
+    """Verifies and predicts on OpenVINO's plugin on an Intel processor, and checks its error on another one."""
+    facts = json.loads(environment.ctonnx("doctor", "--json").stdout)
+    is_intel = "Intel" in (facts["processor"]["model"] or "")
+    result = plugin(environment, provider="openvino")
+    expect(result == "works", is_intel, result)
+    return result
+
+
+def plugin(environment: Environment, *, provider: str) -> str:
+    """Verifies and predicts on a plugin's provider; on a machine without its hardware, checks the message.
+
+    Returns:
+        `works`, or the message.
+    """
+    facts = json.loads(environment.ctonnx("doctor", "--json").stdout)
+    expect(len(facts["plugins"]), 1, str(facts["plugins"]))
+    (found,) = (item for item in facts["providers"] if item["name"] == provider)
+    if found["state"] == "works":
+        environment.ctonnx("verify", MODEL, "--provider", provider)
+        environment.ctonnx("predict", "phantoms/test", "--provider", provider)
+        return "works"
+    expect(found["state"], "no hardware", found["message"])
+    error = environment.ctonnx("verify", MODEL, "--provider", provider, exit_code=2).stderr
+    expect(error.startswith(f"Error: the provider '{provider}' does not run here: {found['message']}"), True, error)
+    expect(error.count("\n"), 1, error)
+    return str(found["message"])
+
+
+def openvino_build(environment: Environment) -> None:
+    """Verifies and predicts on the build of onnxruntime with OpenVINO, of before its plugin, on any processor."""
     environment.ctonnx("verify", MODEL, "--provider", "openvino")
     environment.ctonnx("predict", "phantoms/test", "--provider", "openvino")
+    expect(json.loads(environment.ctonnx("doctor", "--json").stdout)["fault"], None)
 
 
 def offline(environment: Environment) -> None:

@@ -25,7 +25,7 @@ def named_in(text: str) -> set[frozenset[str]]:
     >>> sorted(map(sorted, named_in('pip install "ctonnx[cpu,serve]" or ".[dicom]", not tritonclient[http]')))
     [['cpu', 'serve'], ['dicom']]
     """
-    return {frozenset(found.split(",")) for found in re.findall(r'"(?:\.|(?:\./)?ctonnx\S*?)\[([\w,]+)\]', text)}
+    return {frozenset(found.split(",")) for found in re.findall(r'"(?:\.|(?:\./)?ctonnx\S*?)\[([\w,-]+)\]', text)}
 
 
 def extras() -> dict[str, list[str]]:

@@ -36,7 +36,7 @@ ROOMS = {
     "ctonnx.artifacts": "json_schema onnx_file report_schema decision spec shortcuts caveats golden run",
     "ctonnx.artifacts.decision": "operating_point prediction_sets novelty brightness rule patient_rule",
     "ctonnx.artifacts.onnx_file": "protobuf metadata operators integrity",
-    "ctonnx.inference": "tensorrt providers diagnosis session runner tuning self_test",
+    "ctonnx.inference": "tensorrt providers plugins diagnosis session runner tuning self_test",
     "ctonnx.prediction": "inputs model_selection results cautions streaming predictor verification series output",
     "ctonnx.prediction.series": "pseudonyms slices ordering choice repeats grouping reduction stream",
     "ctonnx.prediction.output": (

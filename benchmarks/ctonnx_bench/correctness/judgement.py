@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.golden import FILE_NAME, load_golden
+from ctonnx.inference.providers import Provider, computed_precision
 from ctonnx.parity.acceptance_gates import DEVICE_GATES, GATES, Gate
 from ctonnx.parity.comparison import Parity, accuracy_change, compare
 from ctonnx.parity.golden_gate import allow
@@ -57,18 +58,22 @@ def judge(
     gate: Gate | None,
     *,
     novelty_threshold: float | None = None,
+    provider: Provider = "cpu",
 ) -> Verdict:
     """Compares a contender's outputs for all images with the reference, by the measured values without rounding.
 
     If a share of the images misses its bound, but its 95 % interval includes the bound, the images show neither: the
     outputs are not wrong, and are not called right. The gate is the one that the model was shipped with; None uses its
-    precision's. An image whose novelty exceeds the threshold is flagged.
+    precision's. A provider that computes an FP32 file in FP16 has FP16's gates. An image whose novelty exceeds the
+    threshold is flagged.
     """
     if outputs.novelty is None or reference.novelty is None:  # a model of schema 1 has none
         outputs, reference = replace(outputs, novelty=None), replace(reference, novelty=None)
     parity = compare(reference, outputs, threshold=novelty_threshold)
     change = accuracy_change(reference, outputs, images.labels)
-    gate = gate or GATES[contender.precision]
+    precision = computed_precision(provider, contender.precision) if contender.own else contender.precision
+    if gate is None or precision != contender.precision:
+        gate = GATES[precision]
     if parity.images < _FEW:
         gate = replace(gate, min_novelty_correlation=None, min_novelty_agreement=None)
     broken = gate.broken(parity, change)
@@ -91,7 +96,7 @@ def judge(
         ]
         failures += [
             f"compared with its own outputs at export, {failure}"
-            for failure in DEVICE_GATES[contender.precision].failures(compare(kept, outputs))
+            for failure in DEVICE_GATES[precision].failures(compare(kept, outputs))
         ]
     return Verdict(parity, gate, _accuracy(outputs, images.labels, change), tuple(failures), tuple(not_shown))
 

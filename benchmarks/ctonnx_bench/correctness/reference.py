@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from ctonnx.artifacts.golden import FILE_NAME
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import CtonnxError
+from ctonnx.inference.providers import Provider
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.text import Log
 from ctonnx_bench.cases.adapters.adapter import ADAPTERS, OWN
@@ -134,7 +136,8 @@ def check_golden(bench: Bench, cases: Sequence[Case], models: Sequence[Model], l
             continue
         log(f"computing outputs for the golden inputs: {case.title}, batch {case.batch_size}")
         outputs = bench.outputs(case, inputs)
-        verdict = judge(contender, outputs, inputs.golden.outputs, inputs, gates.get(contender.model))
+        gate = gates.get(contender.model)
+        verdict = judge(contender, outputs, inputs.golden.outputs, inputs, gate, provider=_provider(case))
         failures[case] = tuple(f"on the golden inputs, {failure}" for failure in verdict.failures)
     return failures
 
@@ -180,6 +183,7 @@ def judge_all(
             checked,
             gate_of(model) if model else None,
             novelty_threshold=None if novelty is None else novelty.threshold,
+            provider=_provider(case),
         )
         verdict = decide_verdict(case, verdict, reference, golden)
         if model and (failure := altered(model)):
@@ -202,6 +206,10 @@ def decide_verdict(
         failures=(*failures, *verdict.failures),
         unproven="reference" if is_same and not is_proven else None,
     )
+
+
+def _provider(case: Case) -> Provider:
+    return cast("Provider", case.provider)
 
 
 def _reference_case(case: Case, contender: Contender) -> Case:

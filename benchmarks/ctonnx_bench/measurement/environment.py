@@ -7,6 +7,7 @@ from typing import Any
 
 import psutil
 
+from ctonnx.inference.providers import PROVIDERS
 from ctonnx.system.cpu import available_cores, processor
 from ctonnx.system.memory import memory_limit
 from ctonnx.system.packages import installed_builds, versions_of
@@ -18,6 +19,7 @@ __all__ = ["describe", "differences"]
 
 # Packages whose versions are recorded in addition to onnxruntime's builds.
 _RUNTIME = ("ctonnx", "numpy", "PIL")
+_PLUGINS = tuple(dict.fromkeys(facts.plugin.module for facts in PROVIDERS.values() if facts.plugin))
 _PEERS = ("torch", "torchvision", "openvino", "nncf", "transformers", "ultralytics")
 
 
@@ -44,7 +46,7 @@ def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
         "threads_set": {
             name: os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ
         },
-        "versions": {**versions_of(_RUNTIME), **installed_builds(), **versions_of(_PEERS)},
+        "versions": {**versions_of(_RUNTIME), **installed_builds(), **versions_of((*_PLUGINS, *_PEERS))},
     }
 
 

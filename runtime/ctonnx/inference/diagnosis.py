@@ -8,28 +8,45 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 
+from ctonnx.inference.plugins import OLDEST_WITH_PLUGINS, DeviceSearch, is_built_in, plugin_name
 from ctonnx.inference.providers import PROVIDERS, Provider
+from ctonnx.system.cpu import architecture, processor
 from ctonnx.system.nvidia import has_nvidia_device, nvidia_driver
 from ctonnx.system.packages import installed_builds
 
 __all__ = [
     "explain_failure",
     "explain_import_error",
+    "explain_missing_plugin",
     "explain_missing_provider",
     "install_command",
     "missing_library",
+    "not_for_this_machine",
     "overlaid_builds",
+    "plugin_advice",
+    "plugin_fault",
 ]
 
-_LIBRARIES = {"cuda": "CUDA", "tensorrt": "CUDA", "openvino": "OpenVINO"}  # providers with separate libraries
+_LIBRARIES = {"cuda": "CUDA", "tensorrt": "CUDA", "openvino": "OpenVINO"}  # providers of builds with own libraries
+_LOADERS = {
+    "libvulkan.so.1": "install the Vulkan loader and the GPU's driver (Debian: libvulkan1, mesa-vulkan-drivers)"
+}
 _OURS = frozenset(package.execution_provider for package in PROVIDERS.values())  # a build has more
 _NO_MEMORY = re.compile(r"out of memory|failed to allocate memory|bad_alloc|bad allocation", re.IGNORECASE)
-_NO_GPU = "this machine has no NVIDIA GPU; run on --provider cpu here"
+_ON_CPU = "run on --provider cpu here"
+_NO_GPU = f"this machine has no NVIDIA GPU; {_ON_CPU}"
+_ARCHITECTURES = {"x86": "x86", "arm": "ARM"}
 
 
 def install_command(provider: Provider) -> str:
-    """Returns the commands that install the provider's build of onnxruntime and remove all others."""
+    """Returns the commands that install the provider.
+
+    They remove all builds of onnxruntime but the provider's; a plugin is installed next to any single build.
+    """
     package, builds = PROVIDERS[provider], installed_builds()
+    older = {facts.older_build for facts in PROVIDERS.values() if facts.extra == package.extra}
+    if package.plugin and len(builds) == 1 and not builds.keys() & {package.distribution, *older}:
+        return f'pip install "{package.plugin.requirement}"'  # the extra would install a second build over this one
     # Uninstalling one build removes files of the others, so that all must be uninstalled first.
     uninstall = _uninstall(builds) if builds.keys() - {package.distribution} else ""
     return f'{uninstall}pip install "ctonnx[{package.extra}]"'
@@ -61,7 +78,9 @@ def _suitable(builds: Mapping[str, str]) -> Provider:
         (
             name
             for name, package in PROVIDERS.items()
-            if package.distribution in builds and package.extra != "cpu" and not (package.is_nvidia and no_gpu)
+            if (package.older_build if package.plugin else package.distribution) in builds
+            and package.extra != "cpu"
+            and not (package.is_nvidia and no_gpu)
         ),
         "cpu",
     )
@@ -82,12 +101,8 @@ def explain_import_error(error: ImportError) -> str:
 def explain_missing_provider(provider: Provider, available: list[str]) -> str:
     """Returns a message for a provider that is not among those `available` in the installed onnxruntime."""
     package = PROVIDERS[provider]
-    if sys.platform not in package.systems:
-        places = " and ".join(package.systems.values())
-        here = PROVIDERS["cpu"].systems.get(sys.platform, sys.platform)
-        return f"the provider {provider!r} is for {places}, and this is {here}; run on --provider cpu here"
-    if package.is_nvidia and nvidia_driver() is None and has_nvidia_device() is False:  # no package fixes that
-        return f"the provider {provider!r} does not run here: {_NO_GPU}"
+    if reason := not_for_this_machine(provider):
+        return reason
     missing = (
         f"the provider {provider!r} needs {package.execution_provider}, which the installed onnxruntime does not have "
         f"(it has {', '.join(name for name in available if name in _OURS)})"
@@ -95,6 +110,69 @@ def explain_missing_provider(provider: Provider, available: list[str]) -> str:
     if overlaid := overlaid_builds(provider):
         return f"{missing}: {overlaid}"
     return f"{missing}; the package {package.distribution} has it: {install_command(provider)}"
+
+
+def not_for_this_machine(provider: Provider) -> str | None:
+    """Returns a message if no package makes a provider run on this machine, else None.
+
+    That is so on another system or processor, or without an NVIDIA GPU.
+    """
+    package = PROVIDERS[provider]
+    if sys.platform not in package.systems:
+        places = " and ".join(package.systems.values())
+        here = PROVIDERS["cpu"].systems.get(sys.platform, sys.platform)
+        return f"the provider {provider!r} is for {places}, and this is {here}; {_ON_CPU}"
+    if package.plugin and architecture() not in package.plugin.architectures:
+        named = " and ".join(_ARCHITECTURES[name] for name in package.plugin.architectures)
+        here = _ARCHITECTURES.get(architecture(), architecture())
+        return f"the provider {provider!r} is for {named} processors, and this one is {here}; {_ON_CPU}"
+    if package.is_nvidia and nvidia_driver() is None and has_nvidia_device() is False:
+        return f"the provider {provider!r} does not run here: {_NO_GPU}"
+    return None
+
+
+def explain_missing_plugin(provider: Provider, onnxruntime: ModuleType, search: DeviceSearch) -> str:
+    """Returns a message for a provider whose plugin has no device here."""
+    return f"the provider {provider!r} does not run here: {plugin_fault(provider, onnxruntime, search)}"
+
+
+def plugin_advice(provider: Provider) -> str:
+    """Returns the commands that install a missing plugin, or a note that it has no device here anyway."""
+    plugin, here = PROVIDERS[provider].plugin, processor().model
+    if plugin and plugin.vendor and here and plugin.vendor.lower() not in here.lower():
+        return (
+            f"{plugin.requirement} has devices on {plugin.vendor} processors alone, and this one is {here}; {_ON_CPU}"
+        )
+    return overlaid_builds(provider) or install_command(provider)
+
+
+def plugin_fault(provider: Provider, onnxruntime: ModuleType, search: DeviceSearch) -> str:
+    """Returns the reason why a search found no device of a plugin, with its fix."""
+    plugin = PROVIDERS[provider].plugin
+    if plugin is None:
+        raise ValueError(f"expected a provider of a plugin, found {provider!r}")
+    if search.state == "not installed":
+        return f"its plugin {plugin.distribution} is not installed; {plugin_advice(provider)}"
+    name = plugin_name(plugin)
+    if search.state == "old onnxruntime":
+        build = next(iter(installed_builds()), PROVIDERS[provider].distribution)
+        return (
+            f"its plugin {name} needs onnxruntime {OLDEST_WITH_PLUGINS} or newer, found {onnxruntime.__version__}; "
+            f'pip install "{build}>={OLDEST_WITH_PLUGINS}"'
+        )
+    if search.state == "does not load":
+        reason = _nvidia_fault(onnxruntime, search.error) if PROVIDERS[provider].is_nvidia else None
+        if reason:
+            return reason
+        if missing := missing_library(search.error):
+            fix = _LOADERS.get(missing, "install it")
+            return f"its plugin {name} needs the library {missing}, which was not found; {fix}, or {_ON_CPU}"
+        return f"its plugin {name} does not load ({_shortened(search.error)}); {_ON_CPU}"
+    if plugin.device == "CPU":
+        here = processor().model or "of another vendor"
+        return f"its plugin {name} needs {plugin.hardware}, and this one is {here}; {_ON_CPU}"
+    found = f", only {', '.join(search.devices)}" if search.devices else ""
+    return f"its plugin {name} needs {plugin.hardware}, and onnxruntime found none{found}; {_ON_CPU}"
 
 
 def explain_failure(provider: Provider, onnxruntime: ModuleType, error: str) -> str:
@@ -183,9 +261,9 @@ def missing_library(text: str) -> str | None:
 
 
 def _loading(provider: Provider, onnxruntime: ModuleType) -> str:
-    """Returns the error of the system's loader for the provider's library; empty if it loads."""
-    if provider not in _LIBRARIES:
-        return ""  # part of onnxruntime's own library
+    """Returns the error of the system's loader for the library of a build's provider; empty if it loads."""
+    if provider not in _LIBRARIES or (PROVIDERS[provider].plugin and not is_built_in(provider, onnxruntime)):
+        return ""  # part of onnxruntime's own library, or a plugin's, which was loaded before
     folder = Path(str(onnxruntime.__file__)).parent / "capi"
     pattern = "onnxruntime_providers_{}.dll" if sys.platform == "win32" else "libonnxruntime_providers_{}.so"
     try:

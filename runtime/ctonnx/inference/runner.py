@@ -27,8 +27,8 @@ class Runner:
     """Runs batches of pixels on one session.
 
     On an NVIDIA GPU a batch is written to page-locked memory, which the GPU reads directly, and the outputs are bound
-    to CPU memory, so that each is copied once. NVIDIA GPUs and DirectML run one batch at a time, other providers one
-    for each caller.
+    to CPU memory, so that each is copied once. GPUs and DirectML run one batch at a time, other providers one for each
+    caller. A provider that compiles the graph for one image runs the images of a batch one after the other.
 
     Args:
         session: Session of a ctonnx model, from `open_session`: its outputs are the fields of `Outputs`, in order.
@@ -37,8 +37,10 @@ class Runner:
 
     def __init__(self, session: onnxruntime.InferenceSession, provider: Provider) -> None:
         self.session, self._provider = session, provider
-        self._is_bound = PROVIDERS[provider].is_nvidia
-        self._turn = Lock() if PROVIDERS[provider].one_run_at_a_time else nullcontext()
+        facts = PROVIDERS[provider]
+        self._is_bound = facts.is_nvidia and facts.plugin is None
+        self._one_image = facts.one_image_a_run
+        self._turn = Lock() if facts.one_run_at_a_time else nullcontext()
         self._memory: NDArray[np.uint8] = np.empty(0, np.uint8)
         # Deleting a session while its threads compute would crash the process.
         self._under_way: set[Future[Outputs]] = set()
@@ -58,6 +60,9 @@ class Runner:
             with self._turn:
                 if self._is_bound:
                     return self._run_bound(images)
+                if self._one_image and len(images) != 1:
+                    parts = [self.session.run(None, {"pixels": image[None]}) for image in images]
+                    return Outputs.concatenate([Outputs(*part) for part in parts])
                 pixels = images if isinstance(images, np.ndarray) else np.stack(images)
                 return Outputs(*self.session.run(None, {"pixels": pixels}))
         except Exception as error:  # onnxruntime's exceptions share no base class but this

@@ -10,14 +10,16 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime
 
-from ctonnx.inference.diagnosis import install_command
+from ctonnx.inference.diagnosis import install_command, not_for_this_machine, plugin_advice, plugin_fault
+from ctonnx.inference.plugins import find_device, is_built_in, plugin_name
 from ctonnx.inference.providers import PROVIDERS, Provider
 from ctonnx.inference.runner import Runner
 from ctonnx.inference.session import open_session
 from ctonnx.system import nvidia
-from ctonnx.system.cpu import available_cores
+from ctonnx.system.cpu import architecture, available_cores
+from ctonnx.system.packages import version_of
 
-__all__ = ["ProviderCheck", "check_provider"]
+__all__ = ["PluginCheck", "ProviderCheck", "check_plugins", "check_provider"]
 
 # Like the models of `ctonnx export` but smaller: pixels [batch, 8, 8, 3] -> Cast -> Transpose -> Conv (2 channels,
 # 3 x 3, padded) -> Relu -> heatmap -> mean -> logits -> Softmax -> probabilities.
@@ -29,6 +31,12 @@ _MODEL = (
     "|aRk0-#j;8!z&LN<#Fwx?IB^I)PDST8o5g3_G5;C9-Yu~%M)!-cO~IiHq}%%eiaVGd"
 )
 _KERNEL = [(index % 7 - 3) / 8 for index in range(54)]  # weights of the convolution
+_STATES: dict[str, Literal["fails", "no hardware", "not installed"]] = {
+    "not installed": "not installed",
+    "no device": "no hardware",
+    "old onnxruntime": "fails",
+    "does not load": "fails",
+}  # of a search for a plugin's device
 _TOLERANCE = 5e-3  # relative to the largest output; a provider may compute in FP16
 _FOLDERS = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:)?(?:[/\\][\w .@+~-]+)+[/\\](?=[\w.+-])")  # a path but its last part
 
@@ -57,23 +65,77 @@ class ProviderCheck:
         return values if self.state == "works" else {name: values[name] for name in values if name != "threads"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class PluginCheck:
+    """An installed plugin of onnxruntime.
+
+    Attributes:
+        name: Distribution and version.
+        devices: Its devices here: kind and vendor, such as `CPU of Intel`.
+        message: Reason why it is not registered; None if it is. It contains no folder.
+    """
+
+    name: str
+    devices: tuple[str, ...] = ()
+    message: str | None = None
+
+
+def check_plugins() -> list[PluginCheck]:
+    """Registers every installed plugin that this machine can load, and returns each with its devices."""
+    found: dict[str, PluginCheck] = {}
+    for name, facts in PROVIDERS.items():
+        plugin = facts.plugin
+        if plugin is None or plugin.module in found or version_of(plugin.module) is None:
+            continue
+        message, devices = not_for_this_machine(name), tuple[str, ...]()
+        if message is None:
+            search = find_device(name, onnxruntime)
+            devices = search.devices
+            if search.state not in ("found", "no device"):
+                message = plugin_fault(name, onnxruntime, search)
+        found[plugin.module] = PluginCheck(
+            name=plugin_name(plugin), devices=devices, message=message and _without_folders(message)
+        )
+    return list(found.values())
+
+
 def check_provider(name: Provider) -> ProviderCheck:
     """Runs the small model on a provider and compares its outputs with NumPy's."""
     package = PROVIDERS[name]
     is_supported = sys.platform in package.systems
     if is_supported and package.is_nvidia and nvidia.nvidia_driver() is None and nvidia.has_nvidia_device() is False:
         return ProviderCheck(name=name, state="no hardware", message="this machine has no NVIDIA GPU")
-    if package.execution_provider not in onnxruntime.get_available_providers():
-        message = install_command(name) if is_supported else f"for {' and '.join(package.systems.values())}"
-        return ProviderCheck(name=name, state="not installed", message=message)
+    if not is_built_in(name, onnxruntime):
+        if not is_supported:
+            return ProviderCheck(
+                name=name, state="not installed", message=f"for {' and '.join(package.systems.values())}"
+            )
+        if package.plugin is None:
+            return ProviderCheck(name=name, state="not installed", message=install_command(name))
+        if architecture() not in package.plugin.architectures:
+            return ProviderCheck(name=name, state="no hardware", message=f"for {package.plugin.hardware}")
+        search = find_device(name, onnxruntime)
+        if search.device is None:
+            is_missing = search.state == "not installed"
+            message = plugin_advice(name) if is_missing else plugin_fault(name, onnxruntime, search)
+            return ProviderCheck(name=name, state=_STATES[search.state], message=_without_folders(message))
     try:
         difference = _difference(name)
     except Exception as error:  # onnxruntime's exceptions share no base class but this
-        return ProviderCheck(name=name, state="fails", message=_FOLDERS.sub("", str(error)))
+        return ProviderCheck(name=name, state="fails", message=_without_folders(str(error)))
     if not difference <= _TOLERANCE:
         message = f"its outputs differ from NumPy's by {difference:.2g} of the largest, {_TOLERANCE:g} was expected"
         return ProviderCheck(name=name, state="fails", message=message, difference=difference)
     return ProviderCheck(name=name, state="works", difference=difference, threads=available_cores())
+
+
+def _without_folders(text: str) -> str:
+    """Returns a message without the folders in it, which may contain the name of the user.
+
+    >>> _without_folders("the library /home/me/lib/libtbb.so is missing")
+    'the library libtbb.so is missing'
+    """
+    return _FOLDERS.sub("", text)
 
 
 def _difference(provider: Provider) -> float:

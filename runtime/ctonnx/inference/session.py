@@ -13,7 +13,8 @@ from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.artifacts.onnx_file.operators import check_graph
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import ModelError, NotEnoughMemory, ProviderError
-from ctonnx.inference.providers import PROVIDERS, Provider, execution_providers, preload
+from ctonnx.inference.plugins import find_device, is_built_in, without_log
+from ctonnx.inference.providers import PROVIDERS, Provider, execution_providers, plugin_options, preload
 from ctonnx.parity.outputs import NOVELTY, output_names
 from ctonnx.system.cpu import architecture, available_cores, check_threads, has_vnni
 from ctonnx.system.file_reading import check_file, reason_of
@@ -21,9 +22,9 @@ from ctonnx.system.memory import enough_memory
 
 __all__ = ["open_session", "read_spec"]
 
+_BATCH = "batch"  # name of the first dimension of all inputs and outputs
 _STRIDE = 32  # pixels of the input for one pixel of the heatmap, as in every ResNet
-_ONLY_FATAL = 4  # log level of onnxruntime; errors are raised as exceptions with a message of ctonnx
-_WARNINGS = 2  # default log level of onnxruntime
+_ONLY_FATAL = 4  # log level of a session; errors are raised as exceptions with a message of ctonnx
 _SPINS_BRIEFLY = (1, 26)  # first onnxruntime with _SLEEPY: https://github.com/microsoft/onnxruntime/pull/27916
 # Idle threads sleep after 50 microseconds, or with older releases immediately.
 _SLEEPY = ("session.intra_op.spin_duration_us", "50")
@@ -48,7 +49,7 @@ def open_session(
 
     Args:
         model: Path of an `.onnx` file, or its bytes.
-        provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`.
+        provider: One of `ctonnx.inference.providers.PROVIDERS`. That of a plugin is registered first.
         threads: Number of threads within one operator; None uses all available cores.
         optimize: False skips the graph optimizations, for a session that only reads metadata.
         spinning: Whether idle threads spin for a while; sleeping frees the cores and increases the latency.
@@ -69,29 +70,26 @@ def open_session(
         if check:
             check_content(model)
     wanted = PROVIDERS[provider].execution_provider
-    available = onnxruntime.get_available_providers()
-    if wanted not in available:
-        from ctonnx.inference.diagnosis import explain_missing_provider
-
-        raise ProviderError(explain_missing_provider(provider, available))
+    device = None if is_built_in(provider, onnxruntime) else _device_of(provider)
     threads = threads or available_cores()
     options = _options(provider, threads, optimize=optimize, spinning=spinning)
     if provider == "cpu":
         return _start(model, options, [(wanted, {})])
-    preload(provider, onnxruntime)
-    providers = execution_providers(provider, model, threads=threads, version=onnxruntime.__version__)
+    if device is None:
+        preload(provider, onnxruntime)
+        providers = execution_providers(provider, model, threads=threads, version=onnxruntime.__version__)
+    else:
+        options.add_provider_for_devices([device], plugin_options(provider, threads=threads))
+        providers = []  # those of the options
     failure = ""
-    # A library that does not load is logged to the default logger, as no session exists yet.
-    onnxruntime.set_default_logger_severity(_ONLY_FATAL)
-    try:
-        session = _start(model, options, providers)
-    except ModelError as error:
-        plain = _options("cpu", threads, optimize=False, spinning=spinning)
-        _start(model, plain, [(PROVIDERS["cpu"].execution_provider, {})])
-        failure = str(error.__cause__)  # the CPU opens the file, so the provider is at fault
-        session = None
-    finally:
-        onnxruntime.set_default_logger_severity(_WARNINGS)
+    with without_log(onnxruntime):
+        try:
+            session = _start(model, options, providers)
+        except ModelError as error:
+            plain = _options("cpu", threads, optimize=False, spinning=spinning)
+            _start(model, plain, [(PROVIDERS["cpu"].execution_provider, {})])
+            failure = str(error.__cause__)  # the CPU opens the file, so the provider is at fault
+            session = None
     if session is None or session.get_providers()[0] != wanted:
         from ctonnx.inference.diagnosis import explain_failure
 
@@ -100,8 +98,31 @@ def open_session(
     return session
 
 
-def read_spec(session: InferenceSession, name: str) -> ModelSpec:
+def _device_of(provider: Provider) -> Any:
+    """Returns the device of a provider that this build of onnxruntime does not contain.
+
+    Raises:
+        ProviderError: If it has no plugin, or the plugin has no device here.
+    """
+    from ctonnx.inference.diagnosis import explain_missing_plugin, explain_missing_provider, not_for_this_machine
+
+    if PROVIDERS[provider].plugin is None:
+        raise ProviderError(explain_missing_provider(provider, onnxruntime.get_available_providers()))
+    if reason := not_for_this_machine(provider):  # so that no library is loaded that cannot run here
+        raise ProviderError(reason)
+    search = find_device(provider, onnxruntime)
+    if search.device is None:
+        raise ProviderError(explain_missing_plugin(provider, onnxruntime, search))
+    return search.device
+
+
+def read_spec(session: InferenceSession, name: str, *, one_image_a_run: bool = False) -> ModelSpec:
     """Returns the spec of the session's model.
+
+    Args:
+        session: Session of the model.
+        name: Name of the model, for messages.
+        one_image_a_run: Whether the session was opened with a batch size of 1.
 
     Raises:
         ModelError: If the model has no spec, or its inputs and outputs do not match it.
@@ -137,12 +158,12 @@ def read_spec(session: InferenceSession, name: str) -> ModelSpec:
         NOVELTY: ("tensor(float)", []),
     }
     for item in (*session.get_inputs(), *session.get_outputs()):
-        found = item.type, item.shape[1:]
-        if found != wanted[item.name] or isinstance(item.shape[0], int):
+        found, batch = (item.type, item.shape[1:]), item.shape[0]
+        if found != wanted[item.name] or (isinstance(batch, int) and not (one_image_a_run and batch == 1)):
             kind, sides = wanted[item.name]
             raise ModelError(
                 f"'{name}' has a ctonnx spec, but its graph's '{item.name}' is {item.type} {item.shape}, where "
-                f"{kind} {['batch', *sides]} was expected; export the model again"
+                f"{kind} {[_BATCH, *sides]} was expected; export the model again"
             )
     return spec
 
@@ -164,6 +185,8 @@ def _options(provider: Provider, threads: int, *, optimize: bool, spinning: bool
         options.add_session_config_entry("session.x64quantprecision", "1")
     if provider != "cpu":
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if PROVIDERS[provider].one_image_a_run:
+        options.add_free_dimension_override_by_name(_BATCH, 1)
     if provider == "directml":
         # https://onnxruntime.ai/docs/execution-providers/DirectML-ExecutionProvider.html#configuration-options
         options.enable_mem_pattern = False
@@ -202,12 +225,13 @@ def _start(
     model: Path | bytes, options: SessionOptions, providers: list[tuple[str, dict[str, str]]]
 ) -> InferenceSession:
     name = f"'{model}'" if isinstance(model, Path) else "the model"
-    is_cpu = providers[0][0] == PROVIDERS["cpu"].execution_provider  # on a GPU, its own memory may be full
+    # On a GPU, its own memory may be full. The providers of a plugin are in the options.
+    is_cpu = bool(providers) and providers[0][0] == PROVIDERS["cpu"].execution_provider
     try:
         file = os.fspath(model) if isinstance(model, Path) else model
         # Without enable_fallback=0 onnxruntime would continue on the CPU if a provider fails.
         with enough_memory(f"load {name}") if is_cpu else nullcontext():
-            return onnxruntime.InferenceSession(file, options, providers, enable_fallback=0)
+            return onnxruntime.InferenceSession(file, options, providers or None, enable_fallback=0)
     except NotEnoughMemory:
         raise
     # onnxruntime's exceptions (InvalidProtobuf, InvalidGraph, Fail, ...) share no base class but Exception.

@@ -82,9 +82,9 @@ def find_model(model: Path | None, *, provider: Provider = "cpu", root: Path = R
     """Returns the `.onnx` file of a file, a folder, a run's name, or None, for the newest run with an export in `root`.
 
     Of several models, the one that suits the provider best is returned: on `cpu` INT8, if it was quantized for this
-    kind of processor (models for AMX suit every x86), else FP32; on `cuda`, `coreml` and `directml` FP16, else FP32; on
-    `tensorrt` INT8, if it was quantized for TensorRT, else FP16, else FP32; on `openvino` INT8, if it was quantized for
-    x86, else FP32. Every file of an export has passed its gate. A named file is returned without these checks.
+    kind of processor (models for AMX suit every x86), else FP32; on `tensorrt` INT8, if it was quantized for TensorRT,
+    else FP16, else FP32; on `openvino` INT8, if it was quantized for x86, else FP32; on all others FP16, else FP32.
+    Every file of an export has passed its gate. A named file is returned without these checks.
 
     Raises:
         ModelError: If there is no such model.

@@ -37,8 +37,8 @@ class Predictor:
 
     Args:
         model: An `.onnx` file, or the folder of a run; None uses the newest run with an export below `./runs`.
-        provider: Execution provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`. No other one is
-            used unless `fallback` is set.
+        provider: Execution provider, one of `ctonnx.inference.providers.PROVIDERS`. No other one is used unless
+            `fallback` is set.
         fallback: Whether the CPU, with the model that suits it, is used if the provider does not run.
         threads: Number of threads of the model in all; None uses all available cores.
         workers: Number of batches that a CPU computes at a time, at most one per thread; further threads help with any
@@ -99,7 +99,7 @@ class Predictor:
         # onnxruntime's pool has one thread less than requested, as the caller computes too: here, each worker.
         threads = self.threads - self.workers + 1
         session = open_session(self.path, provider=provider, threads=threads, spinning=self.spinning, check=check)
-        self.spec = read_spec(session, str(self.path))
+        self.spec = read_spec(session, str(self.path), one_image_a_run=PROVIDERS[provider].one_image_a_run)
         self._runner: Runner | None = Runner(session, provider)
         if provider != "cpu":
             size = self.spec.preprocessing.size
@@ -165,7 +165,7 @@ class Predictor:
 
         Args:
             images: Sources that `ctonnx.images.load` accepts, of any kinds.
-            batch_size: Number of images per batch; None uses the provider's default: 4 on a CPU, else 32.
+            batch_size: Number of images per batch; None uses the provider's default: 4 on a CPU or an NPU, else 32.
             watch: Called with each decoded image, of mode `L` or `RGB`, for a caller that would otherwise read each
                 file again, such as one that draws the prediction. Returns a function, which is called with the image's
                 prediction, if there is one, before that is yielded. Both are called in the decoding threads, and the

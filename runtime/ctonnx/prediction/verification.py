@@ -6,7 +6,7 @@ from pathlib import Path
 from ctonnx.artifacts.golden import FILE_NAME, Golden, load_golden
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import CheckFailed, ModelError
-from ctonnx.inference.providers import Provider
+from ctonnx.inference.providers import Provider, computed_precision
 from ctonnx.parity.acceptance_gates import DEVICE_GATES, GATES, Gate
 from ctonnx.parity.comparison import Parity, compare
 from ctonnx.parity.golden_gate import allow, disagreements
@@ -24,6 +24,7 @@ class Verification:
         model: Model file.
         provider: Execution provider that ran the model.
         precision: Precision of the model.
+        computed_in: Precision that the provider computes it in, whose gates are used.
         with_pytorch: Parity of the outputs on this device with those of the PyTorch original.
         with_export: Parity of the outputs on this device with the model's own at export.
         pytorch_gate: Bounds for `with_pytorch`: the precision's gate, without those exceeded at export on these images.
@@ -37,6 +38,7 @@ class Verification:
     model: Path
     provider: Provider
     precision: str
+    computed_in: str
     with_pytorch: Parity
     with_export: Parity
     pytorch_gate: Gate
@@ -53,7 +55,8 @@ def verify(
     """Replays the golden inputs of a model on this device and compares the outputs, without PyTorch.
 
     The outputs must agree with those of the same file at export, and pass the precision's gate against PyTorch's if
-    those at export did. The file must be the exported one, byte for byte.
+    those at export did. A provider that computes FP32 in FP16 has FP16's gates. The file must be the exported one, byte
+    for byte.
 
     Args:
         model: The `.onnx` file.
@@ -98,8 +101,9 @@ def verify(
     threshold = None if spec.novelty is None else spec.novelty.threshold
     with_pytorch = compare(kept.outputs, outputs, threshold=threshold)
     with_export = compare(kept.model_outputs[spec.precision], outputs, threshold=threshold)
-    export_gate = DEVICE_GATES[spec.precision]
-    allowed = allow(GATES[spec.precision], kept.outputs, kept.model_outputs[spec.precision])
+    precision = computed_precision(provider, spec.precision)
+    export_gate = DEVICE_GATES[precision]
+    allowed = allow(GATES[precision], kept.outputs, kept.model_outputs[spec.precision])
     failures = [f"against PyTorch, {failure}" for failure in allowed.gate.failures(with_pytorch)]
     failures += [f"against its own outputs at export, {failure}" for failure in export_gate.failures(with_export)]
     if digest != kept.model_sha256[spec.precision]:
@@ -112,6 +116,7 @@ def verify(
         model=model,
         provider=provider,
         precision=spec.precision,
+        computed_in=precision,
         with_pytorch=with_pytorch,
         with_export=with_export,
         pytorch_gate=allowed.gate,

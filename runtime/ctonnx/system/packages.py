@@ -13,6 +13,7 @@ from functools import lru_cache
 __all__ = ["extras_to_install", "installed_builds", "missing_extras", "version_of", "versions_of"]
 
 _ONNXRUNTIME = "onnxruntime"
+_PLUGIN = re.compile(r"onnxruntime-(ep-|qnn$)")  # distributions that no build of onnxruntime replaces
 # A requirement of an extra on every system: `tqdm>=4.67; extra == 'train'`. The marker of an extra comes after all
 # others (Core metadata, Requires-Dist).
 _REQUIREMENT = re.compile(r"""\s*(?P<name>[\w.-]+)[^;]*;\s*extra\s*==\s*['"](?P<extra>[\w.-]+)['"]\s*""")
@@ -53,8 +54,8 @@ def installed_builds() -> dict[str, str]:
 def missing_extras(extras: Iterable[str]) -> tuple[str, ...]:
     """Returns the extras of ctonnx with a requirement that is not installed.
 
-    The requirements are read from ctonnx's metadata. Any build of onnxruntime satisfies a requirement for another one.
-    Requirements for only one operating system are ignored.
+    The requirements are read from ctonnx's metadata. Any build of onnxruntime satisfies a requirement for another one,
+    but not for a plugin. Requirements for only one operating system are ignored.
     """
     from importlib.metadata import PackageNotFoundError, requires
 
@@ -65,7 +66,8 @@ def missing_extras(extras: Iterable[str]) -> tuple[str, ...]:
     names, has_build = _scan(tuple(sys.path))[0], bool(installed_builds())
 
     def is_installed(name: str) -> bool:
-        return name in names or (has_build and name.partition("-")[0] == _ONNXRUNTIME)
+        is_build = name.partition("-")[0] == _ONNXRUNTIME and not _PLUGIN.match(name)
+        return name in names or (has_build and is_build)
 
     return tuple(
         extra

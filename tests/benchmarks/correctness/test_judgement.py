@@ -8,6 +8,7 @@ import pytest
 from tests.benchmarks.conftest import INT8
 
 from ctonnx.artifacts.golden import Golden
+from ctonnx.inference.providers import Provider
 from ctonnx.parity.acceptance_gates import Gate
 from ctonnx.parity.outputs import Outputs
 from ctonnx_bench.cases.contenders import read_models
@@ -33,6 +34,19 @@ def test_outputs_that_agree_are_right() -> None:
     assert (verdict.state, verdict.failures) == ("right", ())
     assert verdict.accuracy is None
     assert verdict.parity.agreement == 1
+
+
+@pytest.mark.parametrize(("provider", "failures"), [("cpu", 1), ("webgpu", 1), ("openvino:npu", 0), ("qnn", 0)])
+def test_provider_that_computes_fp32_in_fp16_has_its_gate(provider: Provider, failures: int) -> None:
+    """The gate of FP32 that the model was shipped with is for the model as it is."""
+    near, gate = outputs(*[True] * 4, certainty=0.899), Gate(max_dp=1e-4, min_agreement=0.0)
+    fp32 = replace(INT8, precision="fp32")
+    verdict = judge(fp32, near, outputs(*[True] * 4), images(4), gate, provider=provider)
+    assert len(verdict.failures) == failures
+    far = outputs(*[True] * 4, certainty=0.89)
+    assert judge(fp32, far, outputs(*[True] * 4), images(4), gate, provider=provider).failures
+    peer = replace(fp32, adapter="onnxruntime")
+    assert judge(peer, near, outputs(*[True] * 4), images(4), gate, provider=provider).failures
 
 
 @pytest.mark.parametrize(("moved", "state"), [(1, "right"), (2, "not shown"), (20, "wrong")])

@@ -20,7 +20,7 @@ from ctonnx.inference.diagnosis import (
 from ctonnx.inference.providers import Provider
 from ctonnx.system.nvidia import Driver, Gpu
 
-NVIDIA: tuple[Provider, ...] = ("cuda", "tensorrt")
+NVIDIA: tuple[Provider, ...] = ("cuda", "tensorrt", "tensorrt-rtx")
 H100 = Gpu("NVIDIA H100", "9.0")
 
 
@@ -54,7 +54,20 @@ def gpu_build(cuda_version: str = "13.0") -> ModuleType:
             ("onnxruntime", "onnxruntime-gpu"),
             'pip uninstall --yes onnxruntime onnxruntime-gpu, then pip install "ctonnx[gpu]"',
         ),
-        ("openvino", ("onnxruntime",), 'pip uninstall --yes onnxruntime, then pip install "ctonnx[openvino]"'),
+        ("openvino", ("onnxruntime",), 'pip install "ctonnx[openvino]"'),
+        ("openvino:npu", (), 'pip install "ctonnx[openvino]"'),
+        ("openvino", ("onnxruntime-gpu",), 'pip install "onnxruntime-ep-openvino>=1.8"'),
+        (
+            "openvino:gpu",
+            ("onnxruntime-openvino",),
+            'pip uninstall --yes onnxruntime-openvino, then pip install "ctonnx[openvino]"',
+        ),
+        ("tensorrt-rtx", ("onnxruntime-gpu",), 'pip install "onnxruntime-ep-nv-tensorrt-rtx-cu13>=0.5"'),
+        (
+            "webgpu",
+            ("onnxruntime", "onnxruntime-gpu"),
+            'pip uninstall --yes onnxruntime onnxruntime-gpu, then pip install "ctonnx[webgpu]"',
+        ),
         ("directml", ("onnxruntime",), 'pip uninstall --yes onnxruntime, then pip install "ctonnx[directml]"'),
         ("coreml", ("onnxruntime",), 'pip install "ctonnx[cpu]"'),
         ("cpu", ("onnxruntime-gpu",), 'pip uninstall --yes onnxruntime-gpu, then pip install "ctonnx[cpu]"'),
@@ -84,11 +97,12 @@ def test_provider_without_a_build_for_this_system_is_reported(monkeypatch: pytes
     )
 
 
-def test_build_without_the_provider_is_reported_with_the_one_that_has_it() -> None:
-    assert explain_missing_provider("openvino", ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
-        "the provider 'openvino' needs OpenVINOExecutionProvider, which the installed onnxruntime does not have (it "
-        "has CPUExecutionProvider); the package onnxruntime-openvino has it: "
-        'pip uninstall --yes onnxruntime, then pip install "ctonnx[openvino]"'
+def test_build_without_the_provider_is_reported_with_the_one_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert explain_missing_provider("directml", ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
+        "the provider 'directml' needs DmlExecutionProvider, which the installed onnxruntime does not have (it "
+        "has CPUExecutionProvider); the package onnxruntime-directml has it: "
+        'pip uninstall --yes onnxruntime, then pip install "ctonnx[directml]"'
     )
 
 
@@ -287,7 +301,8 @@ def test_library_that_does_not_load_for_another_reason_is_reported(monkeypatch: 
     """The text is from Windows, which does not name the missing library."""
     words = "Could not find module 'onnxruntime_providers_openvino.dll' (or one of its dependencies)."
     assert reason(monkeypatch, provider="openvino", loading=words, builds=("onnxruntime-openvino",)) == (
-        f'OpenVINO does not load: {words}; it comes with: pip install "ctonnx[openvino]"'
+        f"OpenVINO does not load: {words}; it comes with: pip uninstall --yes onnxruntime-openvino, then "
+        'pip install "ctonnx[openvino]"'
     )
 
 

@@ -13,7 +13,15 @@ import pytest
 from onnx import helper
 
 from ctonnx.inference import tensorrt
-from ctonnx.inference.providers import PROVIDERS, Provider, execution_providers, preload
+from ctonnx.inference.providers import (
+    PROVIDERS,
+    Provider,
+    computed_precision,
+    execution_providers,
+    plugin_options,
+    preload,
+)
+from ctonnx.parity.acceptance_gates import DEVICE_GATES, GATES
 from ctonnx.system.nvidia import Driver, Gpu
 
 H100 = Gpu("NVIDIA H100", "9.0")
@@ -39,7 +47,8 @@ def model(precision: str = "fp32", name: str = "model") -> bytes:
 
 def test_every_provider_has_a_package_and_onnxruntimes_own_name() -> None:
     assert set(PROVIDERS) == set(get_args(Provider))
-    assert {package.execution_provider for package in PROVIDERS.values()} <= set(onnxruntime.get_all_providers())
+    built_in = {package.execution_provider for package in PROVIDERS.values() if package.plugin is None}
+    assert built_in <= set(onnxruntime.get_all_providers())
 
 
 def test_every_provider_has_an_extra_that_installs_its_build() -> None:
@@ -47,6 +56,9 @@ def test_every_provider_has_an_extra_that_installs_its_build() -> None:
     needed = importlib.metadata.requires("ctonnx") or []
     for package in PROVIDERS.values():
         assert package.extra in extras
+        if package.plugin:
+            wanted = rf"{re.escape(package.plugin.requirement)}; extra == ['\"]{package.extra}['\"]"
+            assert [line for line in needed if re.fullmatch(wanted, line)]
         name = re.escape(package.distribution)
         assert [line for line in needed if re.match(rf"{name}[^\w-].*extra == ['\"]{package.extra}['\"]", line)]
 
@@ -66,6 +78,51 @@ def test_every_provider_has_an_extra_that_installs_its_build() -> None:
 )
 def test_provider_gets_its_options(provider: Provider, expected: object) -> None:
     assert execution_providers(provider, model(), threads=3, version="1.31.1") == expected
+
+
+@pytest.mark.parametrize(
+    ("provider", "expected"),
+    [
+        (
+            "openvino",
+            {"load_config": '{"CPU": {"EXECUTION_MODE_HINT": "ACCURACY", "INFERENCE_NUM_THREADS": "3"}}'},
+        ),
+        ("openvino:gpu", {"load_config": '{"GPU": {"EXECUTION_MODE_HINT": "ACCURACY"}}'}),
+        ("openvino:npu", {}),
+        ("tensorrt-rtx", {}),
+        ("qnn", {}),
+        ("webgpu", {}),
+        ("mlx", {}),
+    ],
+)
+def test_provider_of_a_plugin_gets_its_options(provider: Provider, expected: object) -> None:
+    assert plugin_options(provider, threads=3) == expected
+
+
+def test_one_plugin_has_one_package_for_all_its_devices() -> None:
+    plugins = [facts.plugin for facts in PROVIDERS.values() if facts.plugin]
+    assert len({plugin.module for plugin in plugins}) == len({plugin.requirement for plugin in plugins})
+    of_openvino = [plugin for plugin in plugins if plugin.module == "onnxruntime_ep_openvino"]
+    assert [plugin.device for plugin in of_openvino] == ["CPU", "GPU", "NPU"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "precision", "expected"),
+    [
+        *((provider, "fp32", "fp32") for provider in ("cpu", "cuda", "openvino", "openvino:gpu", "webgpu")),
+        *((provider, "fp32", "fp16") for provider in ("openvino:npu", "qnn")),
+        ("qnn", "fp16", "fp16"),
+        ("qnn", "int8", "int8"),
+    ],
+)
+def test_provider_that_computes_in_fp16_has_its_tolerance(provider: Provider, precision: str, expected: str) -> None:
+    found = computed_precision(provider, precision)
+    assert found == expected
+    assert (GATES[found].max_dp, DEVICE_GATES[found].max_dp) == {
+        "fp32": (1e-4, 1e-4),
+        "fp16": (5e-3, 5e-3),
+        "int8": (1.0, 0.05),
+    }[found]
 
 
 # --- libraries that pip installed ------------------------------------------------------------------------------------

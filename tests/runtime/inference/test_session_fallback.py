@@ -81,9 +81,17 @@ def test_predictions_are_the_same_with_every_api(provider: Provider, model: Path
         assert other.predict(scans[0]).label == plain.predict(scans[0]).label
 
 
-@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino"])
-def test_unavailable_provider_is_rejected(provider: Provider, model: Path) -> None:
-    with pytest.raises(ProviderError, match=f"^the provider '{provider}' needs "):
+@pytest.mark.parametrize(
+    ("provider", "words"),
+    [
+        ("cuda", "needs "),
+        ("tensorrt", "needs "),
+        ("openvino", "does not run here: its plugin "),
+        ("webgpu", "does not run here: its plugin "),
+    ],
+)
+def test_unavailable_provider_is_rejected(provider: Provider, words: str, model: Path) -> None:
+    with pytest.raises(ProviderError, match=f"^the provider '{provider}' {words}"):
         Predictor(model, provider=provider)
 
 

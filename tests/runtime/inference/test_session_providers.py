@@ -190,10 +190,11 @@ def test_directml_gets_the_two_settings_that_it_needs(small: Path, monkeypatch: 
     assert options.execution_mode == onnxruntime.ExecutionMode.ORT_SEQUENTIAL
 
 
-@pytest.mark.parametrize("provider", ["tpu", "CUDA", "", None])
+@pytest.mark.parametrize("provider", ["tpu", "CUDA", "openvino:tpu", "", None])
 def test_provider_that_does_not_exist_is_rejected(small: Path, provider: Any) -> None:
     with pytest.raises(
         ProviderError,
-        match=f"^expected a provider of cpu, cuda, tensorrt, openvino, coreml, directml, found {provider!r}$",
+        match="^expected a provider of cpu, cuda, tensorrt, tensorrt-rtx, openvino, openvino:gpu, openvino:npu, "
+        f"coreml, mlx, directml, qnn, webgpu, found {provider!r}$",
     ):
         open_session(small, provider=provider)

@@ -9,6 +9,10 @@ from tests.runtime.changed_exports import alter_weight, change_golden
 
 from ctonnx.artifacts.golden import FILE_NAME, Golden
 from ctonnx.errors import CheckFailed, ModelError
+from ctonnx.inference.providers import Provider
+from ctonnx.inference.session import open_session
+from ctonnx.parity.outputs import Outputs
+from ctonnx.prediction import predictor as predictor_module
 from ctonnx.prediction.verification import verify
 
 
@@ -45,6 +49,34 @@ def test_device_that_computes_something_else_is_found_by_the_outputs(export: Pat
     failures = verify(export / "model.fp32.onnx").failures
     assert len(failures) == 1
     assert failures[0].startswith("against its own outputs at export, max |dp| is ")
+
+
+@pytest.mark.parametrize(("shift", "failing"), [(1e-3, 0), (0.01, 2)])
+@pytest.mark.parametrize("provider", ["qnn", "openvino:npu"])
+def test_provider_that_computes_in_fp16_has_the_tolerance_of_fp16(
+    provider: Provider, shift: float, failing: int, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session is one of the CPU, and all golden probabilities differ from its own by the same amount."""
+    monkeypatch.setattr(
+        predictor_module, "open_session", lambda path, provider, **options: open_session(path, **options)
+    )
+
+    def move(outputs: Outputs) -> Outputs:
+        return replace(outputs, probabilities=outputs.probabilities + np.float32(shift))
+
+    change_golden(
+        export,
+        lambda golden: replace(
+            golden,
+            outputs=move(golden.outputs),
+            model_outputs={"fp32": move(golden.model_outputs["fp32"])},
+        ),
+    )
+    result = verify(export / "model.fp32.onnx", provider=provider)
+    assert (result.precision, result.computed_in, len(result.failures)) == ("fp32", "fp16", failing)
+    assert result.pytorch_gate.max_dp == result.export_gate.max_dp == 5e-3
+    strict = verify(export / "model.fp32.onnx")
+    assert (strict.computed_in, len(strict.failures)) == ("fp32", 2)
 
 
 def test_golden_file_of_another_model_is_reported(export: Path) -> None:

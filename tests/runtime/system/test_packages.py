@@ -116,30 +116,43 @@ def test_distribution_of_an_interrupted_install_is_ignored(install: Install, tmp
 REQUIRES = (
     "click>=8.2",
     "onnxruntime>=1.23; extra == 'cpu'",
-    "onnxruntime-openvino<1.25,>=1.24; extra == 'openvino'",
-    "openvino==2025.4.*; (sys_platform == 'win32') and extra == 'openvino'",
+    "onnxruntime-gpu>=1.23; extra == 'gpu'",
+    "nvidia-helper==13.*; (sys_platform == 'win32') and extra == 'gpu'",
+    "onnxruntime>=1.24; extra == 'openvino'",
+    "onnxruntime-ep-openvino>=1.8; extra == 'openvino'",
+    "onnxruntime>=1.24; extra == 'qnn'",
+    "onnxruntime-qnn>=2.7; extra == 'qnn'",
     'ImageHash>=4.3 ; extra == "train"',
     "tqdm>=4.67; extra == 'train'",
     "tqdm>=4.67; extra == 'export'",
     "uvicorn[standard]>=0.35; extra == 'serve'",
 )
-EXTRAS = ("cpu", "openvino", "train", "export", "serve")
+EXTRAS = ("cpu", "gpu", "openvino", "qnn", "train", "export", "serve")
 
 
 def test_extra_is_missing_if_any_of_its_requirements_is(install: Install) -> None:
     install("ctonnx", "0.3.0", "ctonnx", requires=REQUIRES)
     assert missing_extras(EXTRAS) == EXTRAS
     install("tqdm", "4.70", "tqdm")
-    assert missing_extras(EXTRAS) == ("cpu", "openvino", "train", "serve")
+    assert missing_extras(EXTRAS) == ("cpu", "gpu", "openvino", "qnn", "train", "serve")
     install("imagehash", "4.3.2", "imagehash")
     install("uvicorn", "0.54", "uvicorn")
-    assert missing_extras(EXTRAS) == ("cpu", "openvino")
+    assert missing_extras(EXTRAS) == ("cpu", "gpu", "openvino", "qnn")
 
 
 def test_any_build_of_onnxruntime_satisfies_the_requirement(install: Install) -> None:
     install("ctonnx", "0.3.0", "ctonnx", requires=REQUIRES)
     install("ort-nightly", "1.32", "onnxruntime")
-    assert missing_extras(["cpu", "openvino"]) == ()
+    assert missing_extras(["cpu", "gpu"]) == ()
+
+
+def test_plugin_is_required_next_to_any_build(install: Install) -> None:
+    install("ctonnx", "0.3.0", "ctonnx", requires=REQUIRES)
+    install("onnxruntime-gpu", "1.31.1", "onnxruntime")
+    assert missing_extras(["gpu", "openvino", "qnn"]) == ("openvino", "qnn")
+    install("onnxruntime-ep-openvino", "1.8.1", "onnxruntime_ep_openvino")
+    install("onnxruntime-qnn", "2.7.0", "onnxruntime_qnn")
+    assert missing_extras(["gpu", "openvino", "qnn"]) == ()
 
 
 def test_extras_are_unknown_if_ctonnx_is_a_folder_of_sources(install: Install) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -18,9 +19,9 @@ _SIGNS = {"works": "ok", "fails": "FAILS", "no hardware": "-", "not installed": 
 def doctor(as_json: bool) -> None:
     """Check this machine and show how to fix what does not work.
 
-    Runs a small model on every execution provider of the installed onnxruntime and compares the outputs with NumPy's.
-    The exit code is 1 if the CPU, or a provider whose hardware is present, fails, or if several builds of onnxruntime
-    are installed over each other.
+    Runs a small model on every execution provider of the installed onnxruntime and of its plugins, and compares the
+    outputs with NumPy's. The exit code is 1 if the CPU, or a provider whose hardware is present, fails, or if several
+    builds of onnxruntime are installed over each other.
 
     \b
     Examples:
@@ -48,7 +49,7 @@ def _facts() -> dict[str, Any]:
 
     from ctonnx.inference.diagnosis import overlaid_builds
     from ctonnx.inference.providers import PROVIDERS
-    from ctonnx.inference.self_test import check_provider
+    from ctonnx.inference.self_test import check_plugins, check_provider
     from ctonnx.system import cpu, memory, nvidia
     from ctonnx.system.packages import installed_builds, versions_of
 
@@ -74,6 +75,7 @@ def _facts() -> dict[str, Any]:
         "cuda_of_driver": None if driver is None else "{}.{}".format(*driver.cuda),
         "telemetry": os.environ.get("ORT_DISABLE_TELEMETRY") != "1",
         "fault": overlaid_builds(),
+        "plugins": [asdict(plugin) for plugin in check_plugins()],
         "providers": [check_provider(name).as_dict() for name in PROVIDERS],
     }
 
@@ -85,6 +87,11 @@ def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if provider["state"] == "works":
             message = f"differs from NumPy by {provider['difference']:.1e}; {provider['threads']} threads on the CPU"
         yield provider["name"], f"{sign:5}  {provider['state']}: {message}"
+    for plugin in facts["plugins"]:
+        devices = plugin["message"] or ", ".join(plugin["devices"]) or "no device here"
+        yield "plugin", f"{plugin['name']}: {devices}"
+    if not facts["plugins"]:
+        yield "plugins", "none installed"
     if facts["fault"]:
         yield "FAULT", facts["fault"]
     yield "versions", ", ".join(f"{name} {version}" for name, version in facts["versions"].items())

@@ -94,7 +94,8 @@ def _table(result: "Verification") -> Iterator[str]:
 
     images, allowed = result.with_pytorch.images, result.disagreements_allowed
     most = "any number" if allowed is None else f"at most {allowed}"
-    yield f"{result.model}: {result.precision} on {result.provider}, {images} golden inputs"
+    computed = "" if result.computed_in == result.precision else f", which computes in {result.computed_in}"
+    yield f"{result.model}: {result.precision} on {result.provider}{computed}, {images} golden inputs"
     yield f"  {'against':24}" + "".join(f"{title:>14}" for title in ("PyTorch", "limit", "its export", "limit"))
     for name, title in _MEASURES.items():
         if getattr(result.with_pytorch, name) is None:  # a model without novelty

@@ -11,6 +11,7 @@ from typing import Any
 import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
+from tests.runtime.inference.fake_plugins import FakePlugins, fake_plugins
 
 from ctonnx.cli.main import main
 from ctonnx.errors import ProviderError
@@ -22,6 +23,8 @@ from ctonnx.parity.outputs import Outputs
 from ctonnx.system import cpu, nvidia
 from ctonnx.system.cpu import Processor
 from ctonnx.system.nvidia import Driver, Gpu
+
+__all__ = ["fake_plugins"]
 
 H100 = Gpu("NVIDIA H100", "9.0")
 AVAILABLE = ["CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecutionProvider"]
@@ -57,7 +60,10 @@ def states() -> dict[str, str]:
 # --- providers -------------------------------------------------------------------------------------------------------
 
 
-def test_cpu_works_here_and_the_others_have_their_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_works_here_and_the_others_have_their_pip_command(
+    fake_plugins: FakePlugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_plugins.machine("Intel(R) Xeon(R) Platinum 8488C")
     monkeypatch.setattr(nvidia, "has_nvidia_device", lambda: True)
     result = invoke()
     found = rows(result)
@@ -66,10 +72,17 @@ def test_cpu_works_here_and_the_others_have_their_pip_command(monkeypatch: pytes
     assert {name: found[name] for name in PROVIDERS if name != "cpu"} == {
         "cuda": '-      not installed: pip uninstall --yes onnxruntime, then pip install "ctonnx[gpu]"',
         "tensorrt": '-      not installed: pip uninstall --yes onnxruntime, then pip install "ctonnx[gpu]"',
-        "openvino": '-      not installed: pip uninstall --yes onnxruntime, then pip install "ctonnx[openvino]"',
+        "tensorrt-rtx": '-      not installed: pip install "ctonnx[tensorrt-rtx]"',
+        "openvino": '-      not installed: pip install "ctonnx[openvino]"',
+        "openvino:gpu": '-      not installed: pip install "ctonnx[openvino]"',
+        "openvino:npu": '-      not installed: pip install "ctonnx[openvino]"',
         "coreml": "-      not installed: for macOS",
+        "mlx": "-      not installed: for macOS",
         "directml": "-      not installed: for Windows",
+        "qnn": '-      not installed: pip install "ctonnx[qnn]"',
+        "webgpu": '-      not installed: pip install "ctonnx[webgpu]"',
     }
+    assert found["plugins"] == "none installed"
 
 
 @pytest.mark.parametrize("build", [AVAILABLE[:1], []])
@@ -79,7 +92,7 @@ def test_machine_without_a_gpu_is_not_a_failure_and_gets_no_install_command(
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*build, "CPUExecutionProvider"])
     result = invoke()
     assert result.exit_code == 0
-    for name in ("cuda", "tensorrt"):
+    for name in ("cuda", "tensorrt", "tensorrt-rtx"):
         assert rows(result)[name] == "-      no hardware: this machine has no NVIDIA GPU"
 
 
@@ -118,6 +131,59 @@ def test_builds_over_each_other_are_reported(monkeypatch: pytest.MonkeyPatch) ->
     assert result.exit_code == 1
     assert rows(result)["FAULT"].startswith(
         "onnxruntime 1.31.1 and onnxruntime-gpu 1.30.0 are installed over each other"
+    )
+
+
+# --- plugins ---------------------------------------------------------------------------------------------------------
+
+
+def test_plugins_are_listed_with_their_devices_and_missing_hardware_is_no_failure(fake_plugins: FakePlugins) -> None:
+    fake_plugins.install("openvino")
+    fake_plugins.install("qnn", ("CPU", "AMD"), version="2.7.0")
+    result = invoke()
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [line[14:] for line in result.stdout.splitlines() if line.startswith("plugin ")] == [
+        "onnxruntime-ep-openvino 1.8.1: no device here",
+        "onnxruntime-qnn 2.7.0: CPU of AMD",
+    ]
+    found = rows(result)
+    assert found["openvino"] == (
+        "-      no hardware: its plugin onnxruntime-ep-openvino 1.8.1 needs an Intel processor, and this one is AMD "
+        "EPYC; run on --provider cpu here"
+    )
+    assert found["qnn"].startswith("-      no hardware: its plugin onnxruntime-qnn 2.7.0 needs a Qualcomm NPU")
+    assert found["webgpu"] == '-      not installed: pip install "ctonnx[webgpu]"'
+    assert document()["plugins"] == [
+        {"name": "onnxruntime-ep-openvino 1.8.1", "devices": [], "message": None},
+        {"name": "onnxruntime-qnn 2.7.0", "devices": ["CPU of AMD"], "message": None},
+    ]
+
+
+def test_plugin_that_does_not_load_is_a_failure_without_a_folder(fake_plugins: FakePlugins) -> None:
+    fake_plugins.install("webgpu", version="0.4.0")
+    fake_plugins.error = RuntimeError(f"Failed to load library {Path.home()}/lib/libwebgpu.so")
+    result = invoke()
+    assert result.exit_code == 1
+    expected = (
+        "its plugin onnxruntime-ep-webgpu 0.4.0 does not load (Failed to load library libwebgpu.so); run on --provider "
+        "cpu here"
+    )
+    assert rows(result)["webgpu"] == f"FAILS  fails: {expected}"
+    assert rows(result)["plugin"] == f"onnxruntime-ep-webgpu 0.4.0: {expected}"
+
+
+def test_plugin_of_nvidia_is_not_loaded_without_a_gpu(
+    fake_plugins: FakePlugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis, "nvidia_driver", lambda: None)
+    monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: False)
+    fake_plugins.install("tensorrt-rtx", version="0.5.0")
+    result = invoke()
+    assert (result.exit_code, fake_plugins.registered) == (0, [])
+    assert rows(result)["tensorrt-rtx"] == "-      no hardware: this machine has no NVIDIA GPU"
+    assert rows(result)["plugin"] == (
+        "onnxruntime-ep-nv-tensorrt-rtx-cu13 0.5.0: the provider 'tensorrt-rtx' does not run here: this machine has no "
+        "NVIDIA GPU; run on --provider cpu here"
     )
 
 
@@ -211,5 +277,6 @@ def test_json_is_one_document_and_nothing_else() -> None:
         "cuda_of_driver",
         "telemetry",
         "fault",
+        "plugins",
         "providers",
     }

@@ -14,6 +14,8 @@ from tests.runtime.changed_exports import alter_weight, change_golden, flipped, 
 from ctonnx.artifacts.golden import FILE_NAME, Golden
 from ctonnx.cli.main import main
 from ctonnx.errors import ProviderError
+from ctonnx.inference.session import open_session
+from ctonnx.prediction import predictor as predictor_module
 from ctonnx.prediction.verification import Verification, verify
 
 
@@ -37,6 +39,19 @@ def test_command_verifies_the_newest_run_and_prints_the_parity(export: Path) -> 
         "max |dp|",
     ]
     assert lines[-1] == "  verified"
+
+
+def test_provider_that_computes_in_fp16_is_named_with_it(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        predictor_module, "open_session", lambda path, provider, **options: open_session(path, **options)
+    )
+    result = CliRunner().invoke(main, ["verify", "--provider", "qnn"])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "runs/tiny/export/model.fp32.onnx: fp32 on qnn, which computes in fp16, 8 golden inputs"
+    assert lines[3].count("<= 0.005") == 2
+    found = json.loads(CliRunner().invoke(main, ["verify", "--provider", "qnn", "--json"]).stdout)
+    assert found["models"][0]["computed_in"] == "fp16"
 
 
 def test_every_model_of_an_export_is_verified_and_each_is_named(export: Path) -> None:
@@ -143,7 +158,7 @@ def test_provider_that_no_model_runs_on_is_one_error(export: Path) -> None:
     (export / "model.fp16.onnx").write_bytes((export / "model.fp32.onnx").read_bytes())
     result = CliRunner().invoke(main, ["verify", "--provider", "openvino"])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("Error: the provider 'openvino' needs OpenVINOExecutionProvider")
+    assert result.stderr.startswith("Error: the provider 'openvino' does not run here: its plugin ")
     assert len(result.stderr.splitlines()) == 1
     document = json.loads(CliRunner().invoke(main, ["verify", "--provider", "openvino", "--json"]).stdout)
     assert (document["verified"], len(document["models"])) == (False, 2)
