@@ -332,7 +332,8 @@ def plugin(environment: Environment, *, provider: str) -> str:
 
 def openvino_build(environment: Environment) -> None:
     """Verifies and predicts on the build of onnxruntime with OpenVINO, of before its plugin, on any processor."""
-    environment.ctonnx("verify", MODEL, "--provider", "openvino")
+    for precision in ("fp32", "int8"):  # with the novelty of a batch
+        environment.ctonnx("verify", MODEL.replace("fp32", precision), "--provider", "openvino")
     environment.ctonnx("predict", "phantoms/test", "--provider", "openvino")
     expect(json.loads(environment.ctonnx("doctor", "--json").stdout)["fault"], None)
 

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -34,6 +35,19 @@ def test_batch_normalization_is_folded_into_the_convolutions(converted: onnx.Mod
     kinds = [node.op_type for node in converted.graph.node]
     assert "BatchNormalization" not in kinds
     assert kinds.count("Conv") == 53
+
+
+def test_novelty_is_computed_by_no_sum_that_openvino_divides_wrongly(model: Path) -> None:
+    """OpenVINO 2025.4 and 2026.4 divide each row of a ReduceSum over the last dimension by the wrong divisor.
+
+    With `--provider openvino` or OpenVINO's own API, the novelty of most images in a batch was 0 then, or another one.
+    """
+    nodes = {output: node for node in onnx.load(model).graph.node for output in node.output}
+    minimum = nodes["novelty"]
+    quotient = nodes[minimum.input[0]]
+    product = nodes[quotient.input[0]]
+    assert [node.op_type for node in (minimum, quotient, product)] == ["ReduceMin", "Div", "MatMul"]
+    assert "ReduceSum" not in {node.op_type for node in nodes.values()}
 
 
 def test_model_carries_no_trace_of_the_machine(converted: onnx.ModelProto) -> None:

@@ -53,7 +53,10 @@ class NoveltyDistance(nn.Module):
         both = torch.cat([pooled @ self.features.weight, rows @ weight], 1)
         means = torch.cat([self.features.shifted_means(), self.thumbnail.shifted_means()], 1)
         difference = both.unsqueeze(1) - means
-        nearest: Tensor = ((difference * difference).sum(2) / self.typical).amin(1)
+        # A product with ones, not `sum`: OpenVINO 2025.4 and 2026.4 divide a sum over the last dimension by the wrong
+        # class's value.
+        squared = (difference * difference) @ torch.ones_like(means[0])
+        nearest: Tensor = (squared / self.typical).amin(1)
         return nearest
 
 
