@@ -116,10 +116,8 @@ CHECKS = (
     Check(extras="qnn", promise=partial(promises.plugin, provider="qnn"), build=_CPU, is_large=True),
     Check(extras="tensorrt-rtx", promise=partial(promises.plugin, provider="tensorrt-rtx"), build=_CPU, is_large=True),
     Check(
-        extras="openvino",
+        extras="",
         promise=promises.openvino_build,
-        build=_CPU,
-        install="",
         others=("onnxruntime-openvino",),
         is_large=True,
         name="openvino-build",
@@ -164,7 +162,7 @@ def run(check: Check, workshop: Workshop) -> None:
         for folder in ("phantoms", "runs"):
             shutil.copytree(made / folder, environment.work / folder, copy_function=_link)
     result = check.promise(environment) if check.promise else None
-    if check.promise is not promises.offline and check.extras != "all":
+    if check.promise not in (promises.offline, promises.openvino_build) and check.extras != "all":
         promises.other_commands_name_their_extras(environment, tuple(check.extras.split(",")), check.build)
     print(f"  {name:24} {time.perf_counter() - start:6.1f} s  {result or ''}".rstrip(), flush=True)
 
