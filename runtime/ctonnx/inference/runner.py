@@ -26,9 +26,10 @@ __all__ = ["Runner", "pinned_memory"]
 class Runner:
     """Runs batches of pixels on one session.
 
-    On an NVIDIA GPU a batch is written to page-locked memory, which the GPU reads directly, and the outputs are bound
-    to CPU memory, so that each is copied once. GPUs and DirectML run one batch at a time, other providers one for each
-    caller. A provider that compiles the graph for one image runs the images of a batch one after the other.
+    On an NVIDIA GPU, with a build of onnxruntime for it, a batch is written to page-locked memory, which the GPU reads
+    directly, and the outputs are bound to CPU memory, so that each is copied once. NVIDIA GPUs, DirectML, MLX and
+    WebGPU run one batch at a time, other providers one for each caller. A provider that compiles the graph for one
+    image runs the images of a batch one after the other.
 
     Args:
         session: Session of a ctonnx model, from `open_session`: its outputs are the fields of `Outputs`, in order.

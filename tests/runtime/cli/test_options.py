@@ -41,8 +41,8 @@ def test_nan_and_inf_are_rejected_by_every_option(name: str) -> None:
         (("scans", "--format", "xml"), "Invalid value for '--format': 'xml' is not one of 'table', 'jsonl', 'csv'."),
         (
             ("scans", "--provider", "tpu"),
-            "Invalid value for '--provider': 'tpu' is not one of 'cpu', 'cuda', 'tensorrt', 'tensorrt-rtx', 'openvino', "
-            "'openvino:gpu', 'openvino:npu', 'coreml', 'mlx', 'directml', 'qnn', 'webgpu'.",
+            "Invalid value for '--provider': 'tpu' is not one of 'cpu', 'cuda', 'tensorrt', 'tensorrt-rtx', "
+            "'openvino', 'openvino:gpu', 'openvino:npu', 'coreml', 'mlx', 'directml', 'qnn', 'webgpu'.",
         ),
     ],
 )
