@@ -37,7 +37,8 @@ ROOMS = {
     "ctonnx.artifacts.decision": "operating_point prediction_sets novelty brightness rule patient_rule",
     "ctonnx.artifacts.onnx_file": "protobuf metadata operators integrity",
     "ctonnx.inference": "tensorrt providers plugins diagnosis session runner tuning self_test",
-    "ctonnx.prediction": "inputs model_selection results cautions streaming predictor verification series output",
+    "ctonnx.prediction": "inputs model_selection results cautions streaming predictor device series output",
+    "ctonnx.prediction.device": "verification fastest_provider",
     "ctonnx.prediction.series": "pseudonyms slices ordering choice repeats grouping reduction stream",
     "ctonnx.prediction.output": (
         "provenance row_order row_formats heatmap_image heatmap_folder group_rows series_picture batch group_batch"

@@ -13,8 +13,8 @@ from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.run import Run
 from ctonnx.cli.main import main
 from ctonnx.parity.acceptance_gates import GATES, Gate
+from ctonnx.prediction.device.verification import verify
 from ctonnx.prediction.model_selection import find_model
-from ctonnx.prediction.verification import verify
 from ctonnx_export.export import ExportResult
 
 pytestmark = pytest.mark.usefixtures("small_network", "converted_once")

@@ -13,9 +13,9 @@ from tests.export.conftest import ALL, FOLDS, LOOSE, short_search, two_threads
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.run import Run
 from ctonnx.parity.acceptance_gates import GATES
+from ctonnx.prediction.device.verification import verify
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
-from ctonnx.prediction.verification import verify
 from ctonnx_export import models
 from ctonnx_export.export import ExportResult, export_run
 from ctonnx_export.graph.deploy_graph import DeployGraph

@@ -15,9 +15,9 @@ from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import DataError
 from ctonnx.parity.acceptance_gates import GATES
+from ctonnx.prediction.device.verification import verify
 from ctonnx.prediction.model_selection import find_model
 from ctonnx.prediction.predictor import Predictor
-from ctonnx.prediction.verification import verify
 from ctonnx_export import models
 from ctonnx_export.export import ExportResult, export_run
 from ctonnx_export.graph.conversion import convert

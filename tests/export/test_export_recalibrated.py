@@ -12,8 +12,8 @@ from ctonnx.artifacts.golden import FILE_NAME, load_golden
 from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY, read_metadata
 from ctonnx.artifacts.report_schema import Precision
 from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.prediction.device.verification import verify
 from ctonnx.prediction.predictor import Predictor
-from ctonnx.prediction.verification import verify
 from ctonnx_export.export import ExportResult
 from ctonnx_train.recalibration.files import write_model
 from ctonnx_train.recalibration.temperature import network_sha256

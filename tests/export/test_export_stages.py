@@ -14,7 +14,7 @@ from tests.export.conftest import ALL, LOOSE, names
 from ctonnx.artifacts.run import Run
 from ctonnx.cli.main import main
 from ctonnx.parity.acceptance_gates import GATES
-from ctonnx.prediction.verification import verify
+from ctonnx.prediction.device.verification import verify
 from ctonnx_export import export
 from ctonnx_export.export import ExportResult, export_run
 from ctonnx_export.models import make_fp16

@@ -1,13 +1,16 @@
 """Path, provider and caveats of a command's model, on stderr."""
 
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 if TYPE_CHECKING:
+    from ctonnx.inference.providers import Provider
     from ctonnx.prediction.predictor import Predictor
 
-__all__ = ["show_model", "show_newer_run"]
+__all__ = ["chosen_provider", "show_model", "show_newer_run"]
 
 
 def show_model(predictor: "Predictor", *, newest: bool) -> None:
@@ -34,6 +37,26 @@ def show_model(predictor: "Predictor", *, newest: bool) -> None:
     if caveats := caveats_of(spec):
         more = f" ({len(caveats) - 1} more: ctonnx inspect {predictor.path})" if len(caveats) > 1 else ""
         click.echo(f"caveat: {caveats[0]}{more}", err=True)
+
+
+def chosen_provider(
+    provider: "Provider | Literal['auto']", model: Path | None, threads: int | None
+) -> "tuple[Provider, Path | None]":
+    """Returns the provider and model of a command; for `auto`, the fastest provider with its file, which is printed.
+
+    Raises:
+        ModelError: If `auto` finds no model.
+        CheckFailed: If no provider passes the verification.
+    """
+    if provider != "auto":
+        return provider, model
+    from ctonnx.prediction.device.fastest_provider import choice_file, fastest_provider
+
+    log = partial(click.echo, err=True)
+    choice = fastest_provider(model, threads=threads, log=log)
+    again = f"; measured again without {choice_file(model)}" if choice.is_kept else ""
+    log(f"provider: {choice.summary}{again}")
+    return choice.provider, choice.model
 
 
 def show_newer_run() -> None:

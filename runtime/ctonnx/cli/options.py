@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FiniteRange",
+    "automatic_provider_option",
     "codes_option",
     "fallback_option",
     "json_option",
@@ -51,6 +52,17 @@ provider_option = click.option(
     help="Execution provider. If it does not run here, the command exits with code 2 and prints how to fix it.",
 )
 """`--provider`, never replaced by the CPU without `--fallback`."""
+
+automatic_provider_option = click.option(
+    "--provider",
+    type=click.Choice([*PROVIDERS, "auto"]),
+    default="cpu",
+    show_default=True,
+    help="Execution provider. If it does not run here, the command exits with code 2 and prints how to fix it. auto "
+    "takes the fastest one of those that are installed and pass ctonnx verify: measured once for a model and device, "
+    "and kept next to the model.",
+)
+"""`--provider` with `auto`, of commands that predict; see `ctonnx.cli.model_banner.chosen_provider`."""
 
 fallback_option = click.option(
     "--fallback", is_flag=True, help="Run on the CPU, with a note, if the provider does not run here."

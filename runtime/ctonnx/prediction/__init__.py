@@ -6,7 +6,7 @@ results          result for one image: a prediction or a failure
 cautions         warnings about images that the model should not be trusted on
 streaming        many images: decoding ahead, batches, order
 predictor        `Predictor`
-verification     replays golden inputs on this device
+device/          checks of a model on this device
 series/          slices to series, studies and patients
 output/          predicts files and writes their rows and heatmaps
 """

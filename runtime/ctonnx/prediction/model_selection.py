@@ -9,7 +9,7 @@ from ctonnx.errors import ModelError
 from ctonnx.inference.providers import PROVIDERS, Provider, int8_targets
 from ctonnx.system.cpu import architecture
 
-__all__ = ["NewestExport", "find_model", "find_models", "newest_export"]
+__all__ = ["NewestExport", "export_folder", "find_model", "find_models", "newest_export"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def find_model(model: Path | None, *, provider: Provider = "cpu", root: Path = R
     """
     if names_a_file(model):
         return model
-    folder = _export_folder(model, root)
+    folder = export_folder(model, root)
     if file := _preferred(folder, provider):
         return file
     if others := exported_files(folder):
@@ -111,7 +111,7 @@ def find_models(model: Path | None, *, root: Path = RUNS) -> list[Path]:
     """
     if names_a_file(model):
         return [model]
-    folder = _export_folder(model, root)
+    folder = export_folder(model, root)
     files = exported_files(folder)
     if not files:
         raise _no_model(folder)
@@ -124,8 +124,12 @@ def _no_model(folder: Path) -> ModelError:
     )
 
 
-def _export_folder(model: Path | None, root: Path) -> Path:
-    """Returns `model` if it contains exported models, else the export folder of the run that it names."""
+def export_folder(model: Path | None, root: Path = RUNS) -> Path:
+    """Returns `model` if it contains exported models, else the export folder of the run that it names.
+
+    Raises:
+        ModelError: If it names neither, or is None and no run has an export.
+    """
     if model is None:
         return newest_export(root).run.export_folder
     if exported_files(model):

@@ -3,12 +3,15 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner
 from tests.runtime.changed_exports import as_schema_1
 from tests.runtime.cli.commands.predicting import GOOD, changed_spec, predict
 
 from ctonnx.cli.main import main
+from ctonnx.prediction.device import fastest_provider
+from ctonnx.prediction.device.fastest_provider import Choice
 
 
 def test_model_trained_on_scans_has_no_note(model: Path, scans: Path) -> None:
@@ -70,3 +73,20 @@ def test_model_of_schema_1_predicts_verifies_and_shows_what_it_lacks(workspace: 
     inspected = CliRunner().invoke(main, ["inspect", file])
     assert inspected.exit_code == 0
     assert [line.split()[0] for line in inspected.stdout.splitlines() if lacks in line] == ["lacks"]
+
+
+def test_automatic_provider_is_named_with_its_reason(workspace: Path, scans: Path) -> None:
+    result = predict("scans/a.png", "--provider", "auto")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[:2] == [
+        "provider: cpu (the only provider that is installed)",
+        "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu, the newest run's)",
+    ]
+    assert result.stdout == predict("scans/a.png").stdout
+
+
+def test_kept_choice_of_the_provider_names_its_file(workspace: Path, scans: Path, monkeypatch: Any) -> None:
+    choice = Choice(provider="cpu", model=workspace / "runs/tiny/export/model.fp32.onnx", candidates=(), is_kept=True)
+    monkeypatch.setattr(fastest_provider, "fastest_provider", lambda model, **options: choice)
+    lines = predict("scans/a.png", "--provider", "auto", "--model", "tiny").stderr.splitlines()
+    assert lines[0].endswith("; measured again without runs/tiny/export/fastest.json")

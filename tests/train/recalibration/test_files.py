@@ -11,8 +11,8 @@ from tests.train.grey_models import SPEC, outputs_of, write_model
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.onnx_file.integrity import check_content
 from ctonnx.errors import CheckFailed, CtonnxError
+from ctonnx.prediction.device.verification import verify
 from ctonnx.prediction.predictor import Predictor
-from ctonnx.prediction.verification import verify
 from ctonnx_train.recalibration.files import check_output
 from ctonnx_train.recalibration.files import write_model as write_recalibrated
 from ctonnx_train.recalibration.temperature import network_sha256

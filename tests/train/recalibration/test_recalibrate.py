@@ -17,7 +17,7 @@ from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY, read_metadata
 from ctonnx.artifacts.spec import ModelSpec, describe_history
 from ctonnx.errors import DataError
-from ctonnx.prediction.verification import verify
+from ctonnx.prediction.device.verification import verify
 from ctonnx_train.data.splits import Split
 from ctonnx_train.evaluation.evaluate import evaluate_model
 from ctonnx_train.evaluation.evaluated_model import open_evaluated_model

@@ -7,18 +7,18 @@ from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from ctonnx.cli.model_banner import show_model
+from ctonnx.cli.model_banner import chosen_provider, show_model
 from ctonnx.cli.options import (
     FiniteRange,
+    automatic_provider_option,
     codes_option,
     fallback_option,
     model_option,
-    provider_option,
     results_option,
     threads_option,
 )
@@ -48,7 +48,7 @@ def _folder_option(command: _Command) -> _Command:
 
 @click.group(invoke_without_command=True, context_settings={"show_default": True})
 @model_option
-@provider_option
+@automatic_provider_option
 @fallback_option
 @threads_option
 @_folder_option
@@ -105,7 +105,7 @@ def _folder_option(command: _Command) -> _Command:
 def node(
     ctx: click.Context,
     model: Path | None,
-    provider: "Provider",
+    provider: "Provider | Literal['auto']",
     fallback: bool,
     threads: int | None,
     folder: Path,
@@ -184,6 +184,7 @@ def node(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     newest = model is None
+    provider, model = chosen_provider(provider, model, threads)
     # As for many files: a series has many, and threads that wait for each other would take the time of the receiver's.
     workers = workers_for(sys.maxsize, threads=threads)
     predictor = Predictor(model, provider=provider, fallback=fallback, threads=threads, workers=workers, spinning=False)

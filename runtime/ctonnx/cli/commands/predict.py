@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ctonnx.cli.dicom_results import DicomOutput, require_pacs
 from ctonnx.cli.group_prediction import predict_by, show_undrawn
-from ctonnx.cli.model_banner import show_model
+from ctonnx.cli.model_banner import chosen_provider, show_model
 from ctonnx.cli.options import (
+    automatic_provider_option,
     codes_option,
     fallback_option,
     model_option,
-    provider_option,
     results_option,
     threads_option,
 )
@@ -113,7 +113,7 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
     "files, as they are predicted.",
 )
 @click.option("--top-k", type=click.IntRange(1), default=1, help="Number of classes per row.")
-@provider_option
+@automatic_provider_option
 @fallback_option
 @click.option(
     "--batch-size", metavar="auto|INTEGER", default="auto", callback=_batch_size, help="Number of images per batch."
@@ -142,7 +142,7 @@ def predict(
     suspicious_only: bool,
     sort: str | None,
     top_k: int,
-    provider: "Provider",
+    provider: "Provider | Literal['auto']",
     fallback: bool,
     batch_size: int | None,
     threads: int | None,
@@ -196,6 +196,7 @@ def predict(
         source = click.get_current_context().with_resource(retrieved_study(address, log))
         files = list(source.files)
     newest = model is None
+    provider, model = chosen_provider(provider, model, threads)
     workers = workers_for(len(files), threads=threads)
     spinning = True
     if tuned:

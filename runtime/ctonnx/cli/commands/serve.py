@@ -7,12 +7,12 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ctonnx.cli.model_banner import show_model
-from ctonnx.cli.options import FiniteRange, fallback_option, model_option, provider_option, threads_option
+from ctonnx.cli.model_banner import chosen_provider, show_model
+from ctonnx.cli.options import FiniteRange, automatic_provider_option, fallback_option, model_option, threads_option
 from ctonnx.server.settings import Limits, Settings
 from ctonnx.system.text import counted
 
@@ -38,7 +38,7 @@ def _origins(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
 
 @click.command(context_settings={"show_default": True})
 @model_option
-@provider_option
+@automatic_provider_option
 @fallback_option
 @threads_option
 @click.option("--host", default="127.0.0.1", help="Address or host name to listen on.")
@@ -95,7 +95,7 @@ def _origins(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
 )
 def serve(
     model: Path | None,
-    provider: "Provider",
+    provider: "Provider | Literal['auto']",
     fallback: bool,
     threads: int | None,
     host: str,
@@ -150,6 +150,8 @@ def serve(
     key = None if api_key_file is None else _key(api_key_file)
     for file in filter(None, (tls_cert, tls_key)):
         check_file(file, most=_MEGABYTE)
+    newest = model is None
+    provider, model = chosen_provider(provider, model, threads)
     return_freed_memory()
     with ExitStack() as ends:
         sockets = bind(host, port)
@@ -167,7 +169,7 @@ def serve(
             key=key,
             origins=origins,
         )
-        show_model(predictor, newest=model is None)
+        show_model(predictor, newest=newest)
         secrets = [file for file in (api_key_file, tls_key) if file]
         for warning in _warnings(
             key, secrets, origins, reachable=is_reachable(sockets), encrypted=tls_cert is not None

@@ -14,7 +14,7 @@ from ctonnx.parity.rounding import exactly, shown
 if TYPE_CHECKING:
     from ctonnx.inference.providers import Provider
     from ctonnx.parity.acceptance_gates import Gate
-    from ctonnx.prediction.verification import Verification
+    from ctonnx.prediction.device.verification import Verification
 
 __all__ = ["verify"]
 
@@ -51,8 +51,8 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
       ctonnx verify model.int8.onnx --provider cpu --threads 2
     """
     from ctonnx.errors import CtonnxError, ProviderError
+    from ctonnx.prediction.device.verification import verify as run_verification
     from ctonnx.prediction.model_selection import find_models
-    from ctonnx.prediction.verification import verify as run_verification
     from ctonnx.system.files import json_text
 
     found: list[dict[str, Any]] = []

@@ -16,7 +16,7 @@ from ctonnx.cli.main import main
 from ctonnx.errors import ProviderError
 from ctonnx.inference.session import open_session
 from ctonnx.prediction import predictor as predictor_module
-from ctonnx.prediction.verification import Verification, verify
+from ctonnx.prediction.device.verification import Verification, verify
 
 
 def test_command_verifies_the_newest_run_and_prints_the_parity(export: Path) -> None:
@@ -172,7 +172,7 @@ def test_provider_that_runs_one_model_is_not_an_error_of_all(export: Path, monke
             raise ProviderError("the provider 'cuda' started, and left 1 of the model's 53 convolutions to the CPU")
         return verify(export / "model.fp32.onnx")
 
-    monkeypatch.setattr("ctonnx.prediction.verification.verify", half)
+    monkeypatch.setattr("ctonnx.prediction.device.verification.verify", half)
     result = CliRunner().invoke(main, ["verify"])
     assert result.exit_code == 2
     assert "NOT VERIFIED: the provider 'cuda' started" in result.stdout.splitlines()[1]

@@ -13,7 +13,7 @@ from ctonnx.inference.providers import Provider
 from ctonnx.inference.session import open_session
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction import predictor as predictor_module
-from ctonnx.prediction.verification import verify
+from ctonnx.prediction.device.verification import verify
 
 
 def test_unchanged_export_verifies(export: Path) -> None:

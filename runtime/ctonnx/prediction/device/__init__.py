@@ -1,0 +1,5 @@
+"""Checks of a model on this device.
+
+verification      replays golden inputs
+fastest_provider  `--provider auto`: the fastest one that passes the verification
+"""
