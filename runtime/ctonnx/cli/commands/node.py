@@ -156,6 +156,7 @@ def node(
     from ctonnx.server.pacs.results.codes import ClassCodes
     from ctonnx.server.pacs.results.document import ResultModel
     from ctonnx.system.files import sha256_of
+    from ctonnx.system.memory import return_freed_memory
 
     log = partial(click.echo, err=True)
     kinds = ("sr", "sc") if results is None else results
@@ -183,6 +184,7 @@ def node(
         page = _address(http) if http is not None else None
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    return_freed_memory()
     newest = model is None
     provider, model = chosen_provider(provider, model, threads)
     # As for many files: a series has many, and threads that wait for each other would take the time of the receiver's.

@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,8 +13,11 @@ pytest.importorskip("highdicom", reason="highdicom (the extra pacs) is not insta
 
 from ctonnx.cli.commands import node as command  # after the extra
 from ctonnx.cli.main import main
+from ctonnx.errors import ModelError
+from ctonnx.prediction import predictor
 from ctonnx.server.pacs.audit import AuditLog, open_site_key
 from ctonnx.server.pacs.node.outbox import Outbox
+from ctonnx.system import memory
 
 
 def node(*words: object) -> Result:
@@ -142,3 +146,16 @@ def test_missing_package_is_a_sentence(
     assert result.exit_code == 2
     assert sentence in result.stderr
     assert "pip install" in result.stderr
+
+
+def test_memory_goes_back_and_each_thread_has_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, Any] = {}
+
+    def opened(model: Path, **settings: Any) -> None:
+        found.update(settings)
+        raise ModelError("no model")
+
+    monkeypatch.setattr(memory, "return_freed_memory", lambda: found.update({"memory goes back": True}))
+    monkeypatch.setattr(predictor, "Predictor", opened)
+    assert node("--results", "none", "--folder", tmp_path, "--threads", 2).exit_code != 0
+    assert (found["memory goes back"], found["workers"], found["spinning"]) == (True, 2, False)
