@@ -16,6 +16,7 @@ __all__ = ["as_memory_error", "enough_memory", "largest", "memory_limit", "reser
 
 _SHARE = 4  # images may use one part of the memory; the others are for the model, batches and the system
 _MMAP_THRESHOLD = -3  # of mallopt(3)
+_ARENA_MAX = -8  # M_ARENA_MAX in malloc.h
 _LARGE = 4 << 20  # bytes; scans of 512 x 512 are smaller, and would take 3 % longer if their memory was returned
 _UNKNOWN = 4 << 30  # bytes, if the limit is unknown
 
@@ -98,14 +99,21 @@ def as_memory_error(error: Exception, action: str) -> NotEnoughMemory | None:
     )
 
 
-def return_freed_memory() -> None:
+def return_freed_memory(*, arenas: int | None = None) -> None:
     """Makes glibc return blocks of 4 MiB and more to the system when they are freed.
 
     By default glibc keeps large blocks after the first ones were freed, so that a server would keep the memory of a few
     large images. Without glibc this does nothing. Source: mallopt(3).
+
+    Args:
+        arenas: Maximum number of heaps for smaller blocks. By default a process has eight for each core, and one that
+            starts many short threads, as a DICOM server does, keeps freed memory in each of them.
     """
     if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, _LARGE)
+        if arenas is not None:
+            libc.mallopt(_ARENA_MAX, arenas)
 
 
 def _megabytes(count: int) -> str:

@@ -239,3 +239,32 @@ def test_group_limits_the_memory(group: str, file: str, limit: str, expected: in
     write(tmp_path / "proc/self/cgroup", f"{group}\n")
     write(tmp_path / "sys/fs/cgroup" / file, f"{limit}\n")
     assert memory_limit(tmp_path) == expected
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is a setting of glibc")
+def test_short_threads_share_a_few_heaps(tmp_path: Path) -> None:
+    code = """
+import ctypes, os, re, threading
+from ctonnx.system.memory import return_freed_memory
+return_freed_memory(arenas=ARENAS)
+ready = threading.Barrier(9)
+def allocate():
+    block = bytearray(1000)
+    ready.wait()
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for thread in threads:
+    thread.start()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = libc.fopen(b"FILE", b"w")
+libc.malloc_info(0, ctypes.c_void_p(file))
+libc.fclose(ctypes.c_void_p(file))
+ready.wait()
+"""
+    counts = {}
+    for arenas in (1, None):
+        file = tmp_path / "info.xml"
+        text = code.replace("ARENAS)", f"{arenas})").replace("FILE", str(file))
+        subprocess.run([sys.executable, "-c", text], check=True)
+        counts[arenas] = file.read_text().count("<heap ")
+    assert counts[1] == 1 < counts[None]

@@ -155,7 +155,9 @@ def test_memory_goes_back_and_each_thread_has_a_worker(tmp_path: Path, monkeypat
         found.update(settings)
         raise ModelError("no model")
 
-    monkeypatch.setattr(memory, "return_freed_memory", lambda: found.update({"memory goes back": True}))
+    monkeypatch.setattr(
+        memory, "return_freed_memory", lambda *, arenas: found.update({"memory goes back": arenas == 2})
+    )
     monkeypatch.setattr(predictor, "Predictor", opened)
     assert node("--results", "none", "--folder", tmp_path, "--threads", 2).exit_code != 0
     assert (found["memory goes back"], found["workers"], found["spinning"]) == (True, 2, False)
