@@ -23,7 +23,15 @@ from pydicom.filereader import read_dataset, read_preamble
 from ctonnx.errors import ImageError
 from ctonnx.images.dicom.header import Fault
 
-__all__ = ["NO_LENGTH", "DataSet", "PixelElement", "PlainValue", "read_data_set", "read_plain_values"]
+__all__ = [
+    "NO_LENGTH",
+    "DataSet",
+    "PixelElement",
+    "PlainValue",
+    "offset_of_data_set",
+    "read_data_set",
+    "read_plain_values",
+]
 
 NO_LENGTH = 0xFFFFFFFF
 """Length of an element that ends with a delimiter."""
@@ -120,6 +128,32 @@ def read_data_set(file: BinaryIO, size: int, name: str, *, only: Collection[str]
     plain = uid.ImplicitVRLittleEndian if implicit and little else explicit
     pixels = None if only else _pixels(file, little=little)
     return DataSet(file, size, header, meta, pixels, label, plain)
+
+
+def offset_of_data_set(file: BinaryIO) -> int:
+    """Returns the offset of the dataset in a file: after preamble, mark and File Meta Information, where there are any.
+
+    It is 0 if they cannot be read, or if nothing follows them.
+
+    Args:
+        file: Open file; its position is changed.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(132)
+    place = 132 if head[128:] == b"DICM" else 4 if head[:4] == b"DICM" else 0
+    tag, before = 0, -1
+    try:
+        while tag > before:  # in ascending order, which also bounds their number
+            file.seek(place)
+            element, before = file.read(12), tag
+            if element[:2] != b"\2\0":
+                return place if place < size else 0
+            tag, *_, length = _element(element, 0)
+            place += length
+    except (struct.error, ValueError):
+        pass
+    return 0
 
 
 def read_plain_values(file: BinaryIO, keywords: Collection[str]) -> dict[str, PlainValue] | None:

@@ -16,7 +16,7 @@ uid = pydicom.uid
 
 from tests.runtime.images.dicom.dicom_files import HU, LUNG, encoded, error_of, grey_of, make  # noqa: E402 - it needs pydicom
 
-from ctonnx.images.dicom.dataset import read_data_set, read_plain_values  # noqa: E402 - it needs pydicom
+from ctonnx.images.dicom.dataset import offset_of_data_set, read_data_set, read_plain_values  # noqa: E402 - it needs pydicom
 
 PLAIN = [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian]
 COMPRESSED = [uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.RLELossless]
@@ -203,3 +203,32 @@ def test_file_without_preamble_or_with_damage_has_no_plain_values() -> None:
     assert read_plain_values(io.BytesIO(data[: data.index(b"ORIGINAL") + 4]), KEYWORDS) is None
     assert read_plain_values(io.BytesIO(data.replace(b"IS\x02\x007 ", b"IS\x02\x007x")), KEYWORDS) is None
     assert read_plain_values(io.BytesIO(data.replace(b"IS\x02\x007 ", b"LO\x02\x007 ")), KEYWORDS) is None
+
+
+def test_data_set_begins_after_the_file_meta_information_whatever_its_group_length() -> None:
+    head, data = parts(uid.ExplicitVRLittleEndian)
+    wrong = head[:140] + b"\1\0\0\0" + head[144:]
+    long = head + b"\2\0\2\1OB\0\0" + (100_000).to_bytes(4, "little") + bytes(100_000)
+    without_length = head[:132] + head[144:]
+    for start in (head, wrong, long, without_length, head[:132], head[128:], head[132:], b""):
+        assert offset_of_data_set(io.BytesIO(start + data)) == len(start)
+
+
+def test_meta_information_that_cannot_be_read_is_not_skipped() -> None:
+    head, data = parts(uid.ExplicitVRLittleEndian)
+    unknown = head[:136] + b"XX" + head[138:]
+    endless = head + b"\2\0\2\1SQ\0\0\xff\xff\xff\xff"
+    beyond = head + b"\2\0\2\1OB\0\0\xff\xff\xff\x7f"
+    twice = head + head[132:]
+    for file in (
+        unknown + data,
+        endless + data,
+        beyond + data,
+        twice + data,
+        head,
+        head[:-3],
+        head[:138],
+        b"",
+        b"DICM",
+    ):
+        assert offset_of_data_set(io.BytesIO(file)) == 0

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pydicom.dataset import Dataset
 
 from ctonnx.errors import CtonnxError, ImageError
-from ctonnx.images.dicom.dataset import read_data_set, read_plain_values
+from ctonnx.images.dicom.dataset import offset_of_data_set, read_data_set, read_plain_values
 from ctonnx.images.dicom.redaction import redacting
 from ctonnx.images.source import open_source
 from ctonnx.system.text import counted
@@ -94,7 +94,10 @@ class SourceSeries:
 
 
 def content_of(files: Iterable[str | Path]) -> str:
-    """Returns a hash of the bytes of files in any order: 64 hexadecimal digits.
+    """Returns a hash of the datasets of files in any order: 64 hexadecimal digits.
+
+    Preamble and File Meta Information are not in it: each program that passes on an instance writes its own. Of a file
+    in which they cannot be read, all bytes are.
 
     Raises:
         OSError: If a file cannot be read.
@@ -102,6 +105,7 @@ def content_of(files: Iterable[str | Path]) -> str:
     digests = []
     for file in files:
         with Path(file).open("rb") as opened:
+            opened.seek(offset_of_data_set(opened))
             digests.append(hashlib.file_digest(opened, "sha256").digest())
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 

@@ -49,6 +49,15 @@ def test_other_bytes_have_another_uid(files: list[str]) -> None:
     assert not set(first) & set(uids(result_of(files, scores)))
 
 
+def test_another_file_meta_information_has_the_same_uids(files: list[str]) -> None:
+    scores = (0.1, 0.9, 0.6)
+    first = uids(result_of(files, scores))
+    data = pydicom.dcmread(files[1])
+    data.file_meta.ImplementationVersionName = "ANOTHER"
+    data.save_as(files[1])
+    assert uids(result_of(files, scores)) == first
+
+
 def test_series_of_the_objects_does_not_depend_on_the_instances(files: list[str]) -> None:
     whole, part = (made(result_of(files[:count], (0.6, 0.9, 0.1)[:count])) for count in (3, 2))
     assert whole.SeriesInstanceUID == part.SeriesInstanceUID != files

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import pydicom
 import pytest
 from tests.runtime.prediction.dicom_slices import IDENTIFIERS
 from tests.runtime.server.pacs.results.made_results import change
 
 from ctonnx.errors import CtonnxError
 from ctonnx.server.pacs.results import source
-from ctonnx.server.pacs.results.source import read_source
+from ctonnx.server.pacs.results.source import content_of, read_source
 
 
 def test_series_has_the_uids_of_its_images(files: list[str]) -> None:
@@ -93,3 +94,25 @@ def test_slices_of_an_anonymization_that_share_their_uid_are_an_error(files: lis
         change(file, SOPInstanceUID="1.2.3")
     with pytest.raises(CtonnxError, match=r"found 2 files that share their SOPInstanceUID$"):
         read_source(files)
+
+
+def test_content_is_that_of_the_data_sets_however_they_came(files: list[str]) -> None:
+    first = content_of(files)
+    assert content_of(files[::-1]) == first
+    for number, file in enumerate(files):
+        data = pydicom.dcmread(file)
+        data.preamble = bytes([number]) * 128
+        data.file_meta.ImplementationVersionName = "ANOTHER"
+        data.file_meta.SourceApplicationEntityTitle = "NODE"
+        data.save_as(file)
+    assert content_of(files) == first
+    whole = Path(files[0]).read_bytes()
+    Path(files[0]).write_bytes(whole[144 + int.from_bytes(whole[140:144], "little") :])  # the dataset alone
+    assert content_of(files) == first
+
+
+@pytest.mark.parametrize("elements", [{"PatientName": "Other^Name"}, {"PixelData": bytes(2 * 48 * 64)}])
+def test_another_element_is_another_content(files: list[str], elements: dict[str, object]) -> None:
+    first = content_of(files)
+    change(files[1], **elements)
+    assert content_of(files) != first
