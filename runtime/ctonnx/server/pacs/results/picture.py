@@ -70,10 +70,13 @@ def draw_picture(result: SeriesResult, scan: Image.Image) -> Image.Image:
         model.spec.preprocessing,
         region(scan, model.spec.preprocessing),
     )
-    titles = (_place(result, index), f"Evidence for {shown_class} (Grad-CAM)")
-    for number, (panel, title) in enumerate(zip((alone, heated(alone, heat)), titles, strict=True)):
+    of_heatmap = f"Evidence for {shown_class} (Grad-CAM)", _TEXT
+    if _is_empty(found, model, shown_class):
+        of_heatmap = f"The heatmap is empty: no evidence for {shown_class} (Grad-CAM)", _AMBER
+    titles = (_place(result, index), _TEXT), of_heatmap
+    for number, (panel, (title, color)) in enumerate(zip((alone, heated(alone, heat)), titles, strict=True)):
         left = _MARGIN + number * (_PANEL + _MARGIN)
-        pen.text((left, _HEADER - 15), shortened(title, _PANEL), _TEXT, small, anchor="lm")
+        pen.text((left, _HEADER - 15), shortened(title, _PANEL), color, small, anchor="lm")
         pen.rectangle((left, _HEADER, left + _PANEL - 1, _HEADER + _PANEL - 1), _AREA)
         corner = left + (_PANEL - panel.width) // 2, _HEADER + (_PANEL - panel.height) // 2
         picture.paste(panel, corner)
@@ -134,11 +137,16 @@ def _place(result: SeriesResult, index: int) -> str:
     return f"{', '.join(parts)}: score {min(1.0, float(curve.scores[index])):.4f}"
 
 
+def _is_empty(found: Prediction, model: ResultModel, name: str) -> bool:
+    """Returns whether a slice has no positive evidence for a class."""
+    return not found.heatmap[model.spec.classes.index(name)].any()
+
+
 def _notes(series: GroupPrediction, found: Prediction, model: ResultModel, name: str) -> str:
     rows, columns = found.heatmap.shape[1:]
     reason = f"Reason to refer: {series.reason}. " if series.reason else ""
     failed = f", {series.failed} could not be read" if series.failed else ""
-    empty = "The heatmap is empty. " if not found.heatmap[model.spec.classes.index(name)].any() else ""
+    empty = "The heatmap is empty. " if _is_empty(found, model, name) else ""
     return (
         f"{reason}{empty}Colour: evidence for {name}, relative to its maximum in this slice; {rows} x {columns} cells, "
         f"drawn smoothly: a region, not a finding. Score: the probability of {' + '.join(model.rule.point.positive)}. "

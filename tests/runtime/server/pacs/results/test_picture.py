@@ -86,11 +86,17 @@ def test_class_of_the_heatmap_is_suspicious_if_the_score_is(files: list[str]) ->
     assert explained_class(prediction("a", 0.19), negative.prediction, model) == "normal"
 
 
-def test_empty_heatmap_is_stated(positive: SeriesResult, texts: list[str]) -> None:
+def test_empty_heatmap_is_stated_in_its_title(positive: SeriesResult, texts: list[str]) -> None:
     index, found = positive.prediction.strongest[0]
     empty = replace(found, heatmap=np.zeros_like(found.heatmap))
-    draw_picture(replace(positive, prediction=replace(positive.prediction, strongest=((index, empty),))), SCAN)
+    title = np.asarray(draw_picture(positive, SCAN))[120:142, 544:1056]
+    assert title.max(axis=2).max() > 200
+    assert (title.max(axis=2) == title.min(axis=2)).all()  # grey
+    drawn = draw_picture(replace(positive, prediction=replace(positive.prediction, strongest=((index, empty),))), SCAN)
     assert "The heatmap is empty." in " ".join(texts)
+    assert "The heatmap is empty: no evidence for tumor (Grad-CAM)" in texts
+    assert texts.count("Evidence for tumor (Grad-CAM)") == 1  # of the first picture
+    assert (249, 170, 40) in {color for _, color in drawn.crop((544, 120, 1056, 142)).getcolors(10_000) or ()}
 
 
 def test_long_name_of_a_class_does_not_leave_the_picture(positive: SeriesResult, texts: list[str]) -> None:

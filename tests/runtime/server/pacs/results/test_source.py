@@ -96,7 +96,7 @@ def test_slices_of_an_anonymization_that_share_their_uid_are_an_error(files: lis
         read_source(files)
 
 
-def test_content_is_that_of_the_data_sets_however_they_came(files: list[str]) -> None:
+def test_content_is_that_of_the_datasets_however_they_came(files: list[str]) -> None:
     first = content_of(files)
     assert content_of(files[::-1]) == first
     for number, file in enumerate(files):
