@@ -79,6 +79,7 @@ def group_files(
     read: SliceReader,
     *,
     series_filter: str | None = None,
+    needs_slices: bool = True,
 ) -> Grouping:
     """Groups files; of a study or patient, one series is chosen. A slice that is in several files counts once.
 
@@ -92,10 +93,11 @@ def group_files(
         by: Kind of the groups.
         read: Reads the header of a file.
         series_filter: Text that a series must match, see `choice.matches_filter`; not for folders.
+        needs_slices: Whether a suitable slice in at least one series is required.
 
     Raises:
         CtonnxError: If no file belongs to a group, no group has a series that matches the filter, or no series has a
-            suitable slice.
+            suitable slice that is required.
     """
     if by == "folder":
         folders: dict[str, list[SliceRecord]] = {}
@@ -130,7 +132,7 @@ def group_files(
             f"expected series whose kernel or folder matches '{series_filter}', found none; their kernels "
             f"are: {', '.join(kernels) or 'unknown'}"
         )
-    if by == "series" and not any(group.files for group in groups):
+    if needs_slices and by == "series" and not any(group.files for group in groups):
         counts = Counter[str]()
         for left in (left for group in groups for left in group.left_out):
             counts[left.kind] += left.slices

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -13,7 +14,6 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-from ctonnx.artifacts.decision.rule import DecisionName
 from ctonnx.errors import CtonnxError, NotEnoughMemory
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
@@ -75,7 +75,7 @@ class Node:
         self._made_room = 0.0
         self._is_held = False  # predictions wait for the sending of results
         self.received = self.rejected = 0
-        self.decisions: dict[DecisionName | None, int] = {}
+        self.outcomes = Counter[str]()  # series, by `SeriesOutcome.kind`
         with ExitStack() as stack:
             settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             stack.callback(os.close, _locked(settings.folder))
@@ -258,10 +258,12 @@ class Node:
 
     def _note_outcome(self, outcome: SeriesOutcome) -> None:
         series = outcome.series
-        self.decisions[outcome.decision] = self.decisions.get(outcome.decision, 0) + 1
+        self.outcomes[outcome.kind] += 1
         images = counted(outcome.instances, "image")
         if outcome.error is not None:
             self._log(f"series {series}: {images}, no result: {outcome.error}")
+        elif outcome.left_out is not None:
+            self._log(f"series {series}: {images}, left out: {outcome.left_out}")
         else:
             results = counted(outcome.results, "result")
             self._log(f"series {series}: {images}, {outcome.decision}, {results}, {outcome.seconds:.1f} s")

@@ -27,8 +27,8 @@ CREATE TABLE IF NOT EXISTS series (
     content TEXT NOT NULL,      -- hash of its instances; empty for another prediction
     finished REAL NOT NULL,     -- seconds since the epoch
     instances INTEGER NOT NULL,
-    decision TEXT,              -- NULL if it failed
-    error TEXT,
+    decision TEXT,              -- NULL if it failed or was left out
+    error TEXT,                 -- NULL if it did not fail
     removed TEXT                -- hash of its instances when they were first removed from the spool
 );
 CREATE TABLE IF NOT EXISTS results (
@@ -88,13 +88,14 @@ class Report(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Numbers of results by state, and of series that were predicted and that failed."""
+    """Numbers of results by state, and of series that were predicted, that failed, and that were left out."""
 
     queued: int
     sent: int
     dead: int
     predicted: int
     failed: int
+    left_out: int
 
 
 class Outbox:
@@ -207,8 +208,8 @@ class Outbox:
             series: Pseudonym.
             content: Hash of its instances.
             instances: Number of its instances.
-            decision: Decision about the series; None if it failed.
-            error: Reason if it failed.
+            decision: Decision about the series; None if it failed or was left out.
+            error: Reason if it failed; None if it did not.
             results: UID and kind of each result, whose file is on the disk.
             destinations: Names of the destinations of each result.
             report: The report among them.
@@ -280,10 +281,11 @@ class Outbox:
     def counts(self) -> Counts:
         """Returns the numbers of results and series."""
         states = dict(self._all("SELECT state, COUNT(*) FROM results GROUP BY state"))
-        predicted, failed = self._one(
-            "SELECT COUNT(decision), COUNT(*) - COUNT(decision) FROM series WHERE content != ''"
-        ) or (0, 0)
-        return Counts(states.get("queued", 0), states.get("sent", 0), states.get("dead", 0), predicted, failed)
+        series = self._one(
+            "SELECT COUNT(decision), COUNT(error), COUNT(*) - COUNT(COALESCE(decision, error)) FROM series "
+            "WHERE content != ''"
+        ) or (0, 0, 0)
+        return Counts(states.get("queued", 0), states.get("sent", 0), states.get("dead", 0), *series)
 
     def unsent(self, limit: int) -> list[dict[str, Any]]:
         """Returns the results that no destination has yet, dead ones first, JSON-ready."""

@@ -44,8 +44,8 @@ class _Collector:
         instances.add_metric(["rejected"], node.rejected)
         yield instances
         series = CounterMetricFamily("ctonnx_node_series", "Series, by outcome, since the start.", labels=["outcome"])
-        for decision, number in node.decisions.items():
-            series.add_metric([decision or "failed"], number)
+        for outcome, number in node.outcomes.items():
+            series.add_metric([outcome], number)
         yield series
         results = GaugeMetricFamily("ctonnx_node_results", "Results in the queue, by state.", labels=["state"])
         for state in ("queued", "sent", "dead"):
@@ -125,6 +125,7 @@ def _page(node: Node) -> str:
         ("instances rejected since the start", node.rejected),
         ("series that wait", node.waiting),
         ("series predicted", series["predicted"]),
+        ("series left out", series["left_out"]),
         ("series failed", series["failed"]),
         ("results sent", results["sent"]),
         ("results queued", results["queued"]),

@@ -35,7 +35,7 @@ def node_status(folder: Path) -> dict[str, Any]:
     sizes = [file.stat().st_size for file in instances]
     return {
         "folder": str(folder),
-        "series": {"predicted": counts.predicted, "failed": counts.failed},
+        "series": {"predicted": counts.predicted, "left_out": counts.left_out, "failed": counts.failed},
         "results": {"queued": counts.queued, "sent": counts.sent, "dead": counts.dead},
         "spool": {"series": len({file.parent for file in instances}), "instances": len(sizes), "bytes": sum(sizes)},
         "unsent": unsent,
@@ -46,7 +46,7 @@ def status_lines(status: dict[str, Any]) -> Sequence[str]:
     """Returns the status as lines for a terminal."""
     series, results, spool = status["series"], status["results"], status["spool"]
     lines = [
-        f"series:   {series['predicted']} predicted, {series['failed']} failed",
+        f"series:   {series['predicted']} predicted, {series['left_out']} left out, {series['failed']} failed",
         f"results:  {results['sent']} sent, {results['queued']} queued, {results['dead']} dead",
         f"spool:    {spool['instances']} instances of {spool['series']} series, {spool['bytes'] / 1e6:.1f} MB",
     ]

@@ -3,7 +3,7 @@
 import errno
 import sqlite3
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -44,8 +44,9 @@ class SeriesOutcome:
     Attributes:
         series: Pseudonym.
         instances: Number of instances.
-        decision: Decision; None if it failed.
+        decision: Decision; None if it failed or was left out.
         error: Reason if it failed; it has nothing of a patient.
+        left_out: Slices that were left out, with their reasons, if these are all; likewise.
         results: Number of its results.
         seconds: Time since it was taken; another one may have been predicted in it.
     """
@@ -54,8 +55,14 @@ class SeriesOutcome:
     instances: int
     decision: DecisionName | None
     error: str | None
+    left_out: str | None
     results: int
     seconds: float
+
+    @property
+    def kind(self) -> str:
+        """Decision, `left out` or `failed`."""
+        return self.decision or ("failed" if self.left_out is None else "left out")
 
 
 class SeriesWorker:
@@ -117,7 +124,7 @@ class SeriesWorker:
 
     def _stream(self, series: Iterable[str], jobs: deque["_Job"]) -> Iterator[SeriesOutcome]:
         """Predicts series; `jobs` has those that are taken and have no outcome, in order."""
-        failed: deque[SeriesOutcome] = deque()  # before their prediction
+        ended: deque[SeriesOutcome] = deque()  # before their prediction
 
         def groups() -> Iterator[Group]:
             for name in series:
@@ -129,9 +136,12 @@ class SeriesWorker:
                 except NotEnoughMemory:
                     raise
                 except CtonnxError as error:
-                    failed.append(self._failed(jobs.pop(), error))
-                else:
+                    ended.append(self._failed(jobs.pop(), error))
+                    continue
+                if group.files or group.error is not None:
                     yield group
+                else:
+                    ended.append(self._noted(jobs.pop(), left_out=_left_out_text(group)))
 
         def keep(record: Record) -> None:
             if isinstance(record, Prediction):
@@ -150,9 +160,9 @@ class SeriesWorker:
                 outcome = self._finished(jobs[0], record)
                 jobs.popleft()
                 yield outcome
-                while failed:
-                    yield failed.popleft()
-        yield from failed
+                while ended:
+                    yield ended.popleft()
+        yield from ended
 
     def _job(self, series: str) -> "_Job | None":
         """Returns the job for a series; None if nothing has come since it was predicted."""
@@ -173,7 +183,7 @@ class SeriesWorker:
         if (starts := self._outbox.starts().get(job.series, 0)) >= _MOST_STARTS:
             raise CtonnxError(f"its prediction ended the node {starts} times, possibly as memory was short")
         self._outbox.start(job.series)
-        groups = group_files([str(file) for file in job.files], "series", self._read).groups
+        groups = group_files([str(file) for file in job.files], "series", self._read, needs_slices=False).groups
         if len(groups) != 1:
             raise CtonnxError(f"expected one series, found {len(groups)}")
         job.group = groups[0]
@@ -219,6 +229,7 @@ class SeriesWorker:
         *,
         decision: DecisionName | None = None,
         error: str | None = None,
+        left_out: str | None = None,
         results: Sequence[tuple[str, str]] = (),
         report: Report | None = None,
     ) -> SeriesOutcome:
@@ -227,6 +238,7 @@ class SeriesWorker:
             instances=len(job.files),
             decision=decision,
             error=error,
+            left_out=left_out,
             results=len(results),
             seconds=time.perf_counter() - job.begun,
         )
@@ -237,6 +249,7 @@ class SeriesWorker:
             model=self._model.sha256,
             decision=decision,
             error=error,
+            left_out=left_out,
             results=[uid for uid, _ in results],
             seconds=round(outcome.seconds, 3),
         )
@@ -278,6 +291,13 @@ class _Job:
     group: Group = field(init=False)
     images: list[ImageResult] = field(default_factory=list)
     begun: float = field(default_factory=time.perf_counter)
+
+
+def _left_out_text(group: Group) -> str:
+    counts = Counter[str]()
+    for one in group.left_out:
+        counts[one.kind] += one.slices
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
 
 
 def _reason_of_full_disk(error: Exception) -> str | None:

@@ -74,7 +74,7 @@ def test_results_reach_every_destination_and_their_files_are_removed(run: Run, t
         assert eventually(lambda: not list(node.spool.results.iterdir()))
         assert lines[0].startswith("series ")
         assert (node.received, node.rejected, node.waiting) == (2, 0, 0)
-        assert sum(node.decisions.values()) == 1
+        assert sum(node.outcomes.values()) == 1
 
 
 def test_file_stays_until_the_last_destination_has_it(run: Run, tmp_path: Path) -> None:

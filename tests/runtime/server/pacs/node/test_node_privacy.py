@@ -76,6 +76,7 @@ def test_no_value_of_a_patient_is_in_anything_that_the_node_writes(tmp_path: Pat
     assert "queue.sqlite-wal" in written  # read while the node ran
     assert len(written["audit"].splitlines()) > 200
     assert re.search(r"\d images?, no result: ", written["log"])
+    assert re.search(r"\d images?, left out: \d ", written["log"])
     assert {(name, mark) for name, text in written.items() for mark in MARKS if mark in text} == set()
     (spooled, *_) = (tmp_path / "node/series").glob("*/*.dcm")
     assert str(dcmread(spooled).PatientName).startswith("ZQMARK")  # and what was received is as it came

@@ -39,10 +39,13 @@ def node(tmp_path: Path, opened: Predictor, described: ResultModel) -> Iterator[
         results = [("1.2", "sr"), ("1.3", "sc"), ("1.4", "ko")]
         node.outbox.finish("a", "c", 2, decision="positive", results=results, destinations=["A@h:1"])
         node.outbox.finish("b", "c", 1, decision=None, error="damaged")
+        for name in ("c", "d"):
+            node.outbox.finish(name, "c", 1, decision=None)
         first, second, _ = node.outbox.due(9)
         node.outbox.mark_sent(first)
         node.outbox.mark_failed(second, "<b>it answered with status C000</b>", wait=None)
-        node.received, node.rejected, node.decisions = 7, 2, {"positive": 1, None: 1}
+        node.received, node.rejected = 7, 2
+        node.outcomes.update({"positive": 1, "left out": 2, "failed": 1})
         yield node
 
 
@@ -53,6 +56,7 @@ def test_page_shows_the_queue_and_escapes_what_others_wrote(node: Node) -> None:
         ("instances stored since the start", 7),
         ("instances rejected since the start", 2),
         ("series predicted", 1),
+        ("series left out", 2),
         ("series failed", 1),
         ("results sent", 1),
         ("results queued", 1),
@@ -79,6 +83,7 @@ def test_metrics_have_the_numbers_of_the_node(node: Node) -> None:
         'ctonnx_node_instances_total{outcome="stored"} 7.0',
         'ctonnx_node_instances_total{outcome="rejected"} 2.0',
         'ctonnx_node_series_total{outcome="positive"} 1.0',
+        'ctonnx_node_series_total{outcome="left out"} 2.0',
         'ctonnx_node_series_total{outcome="failed"} 1.0',
         'ctonnx_node_results{state="dead"} 1.0',
         "ctonnx_node_waiting_series 0.0",

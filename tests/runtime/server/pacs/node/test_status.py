@@ -19,15 +19,17 @@ def test_numbers_and_what_is_not_sent(tmp_path: Path) -> None:
         results = [("1.2", "sr"), ("1.3", "sc"), ("1.4", "sc")]
         outbox.finish("a", "c", 2, decision="positive", results=results, destinations=["A@h:1"])
         outbox.finish("b", "c", 1, decision=None, error="damaged")
+        for name in ("c", "d"):
+            outbox.finish(name, "c", 1, decision=None)
         first, second, _ = outbox.due(9)
         outbox.mark_sent(first)
         outbox.mark_failed(second, "it answered with status C000", wait=None)
     found = node_status(tmp_path)
-    assert found["series"] == {"predicted": 1, "failed": 1}
+    assert found["series"] == {"predicted": 1, "left_out": 2, "failed": 1}
     assert found["results"] == {"queued": 1, "sent": 1, "dead": 1}
     assert found["spool"] == {"series": 2, "instances": 3, "bytes": 1_500_000}
     assert status_lines(found) == [
-        "series:   1 predicted, 1 failed",
+        "series:   1 predicted, 2 left out, 1 failed",
         "results:  1 sent, 1 queued, 1 dead",
         "spool:    3 instances of 2 series, 1.5 MB",
         "dead    sc 1.3 to A@h:1: 1 attempts; it answered with status C000",

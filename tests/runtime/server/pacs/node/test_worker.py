@@ -182,11 +182,35 @@ def test_series_that_cannot_be_predicted_fails_once_with_its_reason(desk: Desk, 
     assert outcome is not None
     assert outcome.decision is None
     assert outcome.error is not None
-    assert outcome.results == 0
+    assert (outcome.kind, outcome.left_out, outcome.results) == ("failed", None, 0)
     assert processed(desk, series) is None
     assert desk.outbox.counts().failed == 1
     assert desk.events[-1]["error"] == outcome.error
     assert "P1" not in json.dumps(desk.events)
+
+
+def test_series_whose_slices_are_all_left_out_has_not_failed(desk: Desk, tmp_path: Path) -> None:
+    study, name = new_uid(), new_uid()
+    for number in (1, 2, 3):
+        image = ct_image(study, name, number)
+        image.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        if number == 3:
+            image.Modality = "MR"
+        image.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+    series = desk.take(*(tmp_path / f"{number}.dcm" for number in (1, 2, 3)))
+    other = desk.take(*write_series(tmp_path / "scans", 1))
+    outcome, predicted = processed(desk, series, other)
+    if outcome.series != series:  # either may end first
+        outcome, predicted = predicted, outcome
+    assert (outcome.series, outcome.instances, outcome.kind, outcome.error) == (series, 3, "left out", None)
+    assert outcome.left_out == "2 localizer, 1 not a CT"
+    assert (predicted.kind, predicted.left_out) == (predicted.decision, None)
+    counts = desk.outbox.counts()
+    assert (counts.predicted, counts.failed, counts.left_out) == (1, 0, 1)
+    (line,) = [event for event in desk.events if event["series"] == series]
+    assert (line["decision"], line["error"], line["left_out"]) == (None, None, "2 localizer, 1 not a CT")
+    assert processed(desk, series) is None
+    assert desk.outbox.starts() == {}
 
 
 @pytest.mark.parametrize(
