@@ -20,7 +20,7 @@ from ctonnx.system.cpu import architecture, available_cores, check_threads, has_
 from ctonnx.system.file_reading import check_file, reason_of
 from ctonnx.system.memory import enough_memory
 
-__all__ = ["open_session", "read_spec"]
+__all__ = ["check_model_file", "open_session", "read_spec"]
 
 _BATCH = "batch"  # name of the first dimension of all inputs and outputs
 _STRIDE = 32  # pixels of the input for one pixel of the heatmap, as in every ResNet
@@ -65,7 +65,7 @@ def open_session(
         raise ProviderError(f"expected a provider of {', '.join(PROVIDERS)}, found {provider!r}")
     check_threads(threads)
     if isinstance(model, Path):
-        _check_model_file(model)
+        check_model_file(model)
         check_graph(model)
         if check:
             check_content(model)
@@ -208,7 +208,12 @@ def _check_convolutions(session: Any, provider: Provider) -> None:
         )
 
 
-def _check_model_file(model: Path) -> None:
+def check_model_file(model: Path) -> None:
+    """Raises an error if a file cannot be a model, without reading it.
+
+    Raises:
+        ModelError: If it is missing, empty, or cannot be opened.
+    """
     try:
         check_file(model)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:

@@ -191,8 +191,11 @@ def predict(
         found = names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths, log)
         files = without_outputs(found, output=output, heatmaps=heatmaps)
     else:
+        from ctonnx.inference.session import check_model_file
+        from ctonnx.prediction.model_selection import find_models
         from ctonnx.server.pacs.retrieval import retrieved_study
 
+        check_model_file(find_models(model)[0])  # before the PACS is asked
         source = click.get_current_context().with_resource(retrieved_study(address, log))
         files = list(source.files)
     newest = model is None

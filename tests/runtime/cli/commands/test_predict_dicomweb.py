@@ -84,6 +84,23 @@ def test_the_disk_has_one_series_and_a_few_batches_of_the_next(
     assert 15 <= max(counts) < 30
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "expected a trained run below 'runs/'"),
+        (("-m", "none.onnx"), "expected an .onnx file, found no file at 'none.onnx'"),
+        (("-m", "none"), "expected a run's folder (with model.safetensors and run.json) at 'none'"),
+    ],
+)
+def test_a_missing_model_is_reported_before_the_server_is_asked(
+    fake: FakeServer, words: tuple[str, ...], sentence: str
+) -> None:
+    result = predict("--dicomweb", fake.url, "--study", STUDY, *words)
+    assert (result.stdout, result.exit_code) == ("", 2)
+    assert result.stderr.startswith(f"Error: {sentence}")
+    assert fake.requests == []
+
+
 def test_one_series_of_the_study_is_taken(fake: FakeServer, model: Path, point_at: Any) -> None:
     point_at(0.5)
     result = predict("--dicomweb", fake.url, "--study", STUDY, "--by", "study", "-m", model, "--format", "jsonl")
