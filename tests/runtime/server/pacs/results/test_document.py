@@ -122,6 +122,7 @@ def test_text_of_any_character_set_is_kept_in_sequences_too(files: list[str]) ->
 def test_date_is_that_of_the_source_and_no_time_of_its_making_is_in_it(positive: SeriesResult) -> None:
     found = made(positive)
     assert (found.ContentDate, found.ContentTime) == ("20260102", "000000")
+    assert (found.SeriesDate, found.SeriesTime) == ("20260102", "000000")
     assert not [element.keyword for element in found.iterall() if element.keyword.startswith("InstanceCreation")]
     assert not [element for element in found.iterall() if element.keyword == "ContributionDateTime"]
 
