@@ -82,7 +82,8 @@ ROOMS = {
     "ctonnx_export.graph": "sessions deploy_graph original execution conversion simplification backbone fp16",
     "ctonnx_export.quantization": "settings calibration amx qdq input_stem bias_correction sensitivity scheme_search",
     "ctonnx_export.report": "caveats facts parity_table stress decisions markdown model_card",
-    "ctonnx_bench": "cases measurement correctness analysis experiments benchmark report workflow cli",
+    "ctonnx_bench": "cases measurement correctness analysis experiments report benchmark cli",
+    "ctonnx_bench.benchmark": "document workflow",
     "ctonnx_bench.cases": "adapters settings contenders images task case sweep",
     "ctonnx_bench.cases.adapters": (
         "adapter predictor plain openvino openvino_int8 torch_eager torch_half torch_compile"

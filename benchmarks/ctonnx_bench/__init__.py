@@ -5,8 +5,7 @@ measurement  processes, rounds, sensors
 correctness  reference outputs, and the verdict on each case
 analysis     statistics, speedup, regression
 experiments  measurements besides `ctonnx bench`
-benchmark    `run_benchmark`
 report       tables, charts, HTML, published results
-workflow     a benchmark from its settings to its reports
+benchmark    `ctonnx bench` from its settings to its reports
 cli          `ctonnx bench`
 """

@@ -172,8 +172,8 @@ def bench(
     from ctonnx.errors import CheckFailed
     from ctonnx.system.files import json_text
     from ctonnx_bench.analysis.regression import table
+    from ctonnx_bench.benchmark.workflow import measure_and_report
     from ctonnx_bench.report.tables import terminal
-    from ctonnx_bench.workflow import measure_and_report
 
     if fail_over is not None and baseline is None:
         raise click.UsageError("expected --compare with --fail-over, found none: name the bench.json to compare with")

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from ctonnx.cli.main import main
 from ctonnx.system.text import Log
-from ctonnx_bench import workflow
+from ctonnx_bench.benchmark import workflow
 from ctonnx_bench.cases.settings import Settings
 
 

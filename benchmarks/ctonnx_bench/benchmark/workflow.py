@@ -13,7 +13,7 @@ from ctonnx.system.text import Log
 from ctonnx_bench.analysis import regression
 from ctonnx_bench.analysis.best_settings import save_best
 from ctonnx_bench.analysis.earlier import read_report
-from ctonnx_bench.benchmark import run_benchmark
+from ctonnx_bench.benchmark.document import run_benchmark
 from ctonnx_bench.cases.settings import ReportOptions, Settings
 from ctonnx_bench.report.files import output_folder, try_folder, write_reports
 from ctonnx_bench.report.publishing import check_published_file, publish

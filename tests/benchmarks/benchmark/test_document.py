@@ -17,8 +17,8 @@ from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.errors import CtonnxError, ProviderError
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.files import json_text
-from ctonnx_bench import benchmark
-from ctonnx_bench.benchmark import run_benchmark
+from ctonnx_bench.benchmark import document as benchmark
+from ctonnx_bench.benchmark.document import run_benchmark
 from ctonnx_bench.cases.case import Case
 from ctonnx_bench.cases.contenders import Contender
 from ctonnx_bench.cases.images import CheckImages

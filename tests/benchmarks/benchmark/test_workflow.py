@@ -8,9 +8,9 @@ import pytest
 
 from ctonnx.errors import CtonnxError
 from ctonnx.system.files import json_text
-from ctonnx_bench import workflow
+from ctonnx_bench.benchmark import workflow
+from ctonnx_bench.benchmark.workflow import measure_and_report
 from ctonnx_bench.cases.settings import ReportOptions, Settings
-from ctonnx_bench.workflow import measure_and_report
 
 
 @pytest.fixture

@@ -1,0 +1,5 @@
+"""One benchmark: its document, and the reports from it.
+
+document  `run_benchmark`: measured cases, and the verdict on each
+workflow  a benchmark from its settings to its reports
+"""
