@@ -85,9 +85,7 @@ ROOMS = {
     "ctonnx_bench": "cases measurement correctness analysis experiments report benchmark cli",
     "ctonnx_bench.benchmark": "document workflow",
     "ctonnx_bench.cases": "adapters settings contenders images task case sweep",
-    "ctonnx_bench.cases.adapters": (
-        "adapter predictor plain openvino openvino_int8 torch_eager torch_half torch_compile"
-    ),
+    "ctonnx_bench.cases.adapters": "adapter predictor plain openvino openvino_int8 torch_network torch_graph",
     "ctonnx_bench.measurement": "interleaving child processes sensors without_amx environment worker rounds",
     "ctonnx_bench.correctness": "judgement reference",
     "ctonnx_bench.analysis": "statistics speedup best_settings earlier regression",

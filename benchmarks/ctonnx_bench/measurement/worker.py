@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ctonnx.errors import CtonnxError
 from ctonnx.inference.providers import ON_CPU
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
-from ctonnx_bench.cases.adapters.adapter import ADAPTERS, OWN, Network, adapter_module
+from ctonnx_bench.cases.adapters.adapter import ADAPTERS, OWN, Network, adapter_module, open_network
 from ctonnx_bench.cases.task import Task
 
 __all__ = ["batches_of", "from_files", "main", "now", "timed_loop", "warm_up", "without_collector", "work"]
@@ -93,7 +93,7 @@ def work(task: Task) -> dict[str, Any]:
         images = np.load(task.pixels)
         return {"model": str(adapter_module(task.adapter).prepare(task.model, images, Path(task.prepare)))}
     start = now()
-    network: Network = adapter_module(task.adapter).open_network(task)
+    network = open_network(task.adapter, task)
     opened = now()
     pixels = np.load(task.pixels, mmap_mode="r")
     if task.files:

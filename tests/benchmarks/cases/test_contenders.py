@@ -82,6 +82,8 @@ def test_peers_that_cannot_run_are_skipped_with_a_reason(workspace: Path, monkey
     assert found[0].size == Path("runs/tiny/model.safetensors").stat().st_size
     assert skipped == {
         "PyTorch FP16": "it does not run on cpu here, only on cuda",
+        "torch.compile FP16": "it does not run on cpu here, only on cuda",
+        "PyTorch FP16, CUDA graph": "it does not run on cpu here, only on cuda",
         "OpenVINO": "openvino not installed; pip install openvino",
         "OpenVINO, its INT8": "openvino, nncf not installed; pip install openvino nncf",
     }

@@ -15,6 +15,7 @@ import pytest
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.predictor import Predictor
+from ctonnx_bench.cases.adapters import adapter
 from ctonnx_bench.cases.adapters.adapter import Network
 from ctonnx_bench.cases.task import Task
 from ctonnx_bench.measurement import worker
@@ -101,7 +102,7 @@ def test_output_that_changes_while_it_is_timed_is_found(
         return Outputs(np.repeat(row, len(pixels), axis=0), row, row)
 
     calls: list[int] = []
-    monkeypatch.setattr(worker, "adapter_module", lambda name: _Adapter(run))
+    monkeypatch.setattr(adapter, "adapter_module", lambda name: _Adapter(run))
     half = np.full((3, 2), 0.5, np.float32)
     np.savez(task.outputs, probabilities=half, logits=half, heatmap=half)
     report = work(replace(task, seconds=0.0))
@@ -122,7 +123,7 @@ def test_garbage_is_collected_before_the_warm_up_and_neither_later_nor_while_it_
         return Outputs(row, row, row)
 
     monkeypatch.setattr(worker, "gc", Mock(wraps=gc, collect=lambda: collected.append(len(enabled))))
-    monkeypatch.setattr(worker, "adapter_module", lambda name: _Adapter(run))
+    monkeypatch.setattr(adapter, "adapter_module", lambda name: _Adapter(run))
     zeros = np.zeros((3, 2), np.float32)
     np.savez(task.outputs, probabilities=zeros, logits=zeros, heatmap=zeros)
     report = work(replace(task, seconds=0.0))
@@ -169,7 +170,7 @@ def test_any_error_of_a_peer_is_the_report_but_not_of_ctonnx(
     def fail(name: str) -> None:
         raise ZeroDivisionError("no luck")
 
-    monkeypatch.setattr(worker, "adapter_module", fail)
+    monkeypatch.setattr(adapter, "adapter_module", fail)
     file = tmp_path / "task.json"
     monkeypatch.setattr(sys, "argv", ["worker", str(file)])
     file.write_text(replace(task, adapter="onnxruntime").to_json(), encoding="utf-8")

@@ -5,7 +5,6 @@ predictor      ctonnx
 plain          onnxruntime with its defaults
 openvino       OpenVINO
 openvino_int8  OpenVINO's own INT8
-torch_eager    PyTorch eager
-torch_half     PyTorch eager in half precision
-torch_compile  torch.compile
+torch_network  PyTorch eager and torch.compile, in FP32 and FP16
+torch_graph    PyTorch FP16 as a CUDA graph
 """

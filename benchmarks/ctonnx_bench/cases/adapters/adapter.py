@@ -1,14 +1,15 @@
 """Interface of the adapters: ctonnx and each peer of `ctonnx bench` is one small file in this folder.
 
 An adapter has `open_network(opening) -> Network`, which contains its heavy imports, as they are part of a cold start.
+Adapters that differ only in its further arguments share a file.
 An adapter that makes its own model, such as OpenVINO's INT8, also has `prepare(model, pixels, folder) -> Path`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from ctonnx.inference.providers import ON_CPU, PROVIDERS
 from ctonnx.parity.outputs import Outputs
 
-__all__ = ["ADAPTERS", "OWN", "PEERS", "Adapter", "Network", "Opening", "adapter_module"]
+__all__ = ["ADAPTERS", "OWN", "PEERS", "Adapter", "Network", "Opening", "adapter_module", "open_network"]
 
 
 def _unchanged(value: Any) -> Any:
@@ -74,6 +75,7 @@ class Adapter(NamedTuple):
         install: Arguments of `pip install` for the modules that it needs.
         prepares: Whether it makes its own model first.
         resident: Whether inputs and outputs may stay in the GPU's memory.
+        options: Further arguments of `open_network`.
     """
 
     title: str
@@ -85,6 +87,7 @@ class Adapter(NamedTuple):
     providers: tuple[str, ...]
     prepares: bool = False
     resident: bool = False
+    options: Mapping[str, bool] = MappingProxyType({})
 
     def peer_provider(self, provider: str) -> str | None:
         """Returns the provider to compare with ctonnx on `provider`; None if the adapter cannot be a peer there.
@@ -100,18 +103,29 @@ OWN = "ctonnx"
 """Name of ctonnx's own adapter."""
 
 _TORCH = ("torch", "torchvision", "safetensors", "onnx")
-_TORCH_EXTRAS = "ctonnx[train,export]"
+
+
+def _torch(title: str, precision: str, *providers: str, module: str = "torch_network", **options: bool) -> Adapter:
+    return Adapter(
+        title,
+        module,
+        "run",
+        precision,
+        _TORCH,
+        "ctonnx[train,export]",
+        providers,
+        resident=True,
+        options=options,
+    )
+
+
 ADAPTERS = {
     OWN: Adapter("ctonnx", "predictor", "file", None, ("onnxruntime",), "ctonnx[cpu]", tuple(PROVIDERS), resident=True),
-    "pytorch": Adapter(
-        "PyTorch eager", "torch_eager", "run", "fp32", _TORCH, _TORCH_EXTRAS, ("cpu", "cuda"), resident=True
-    ),
-    "pytorch-fp16": Adapter(
-        "PyTorch FP16", "torch_half", "run", "fp16", _TORCH, _TORCH_EXTRAS, ("cuda",), resident=True
-    ),
-    "torch-compile": Adapter(
-        "torch.compile", "torch_compile", "run", "fp32", _TORCH, _TORCH_EXTRAS, ("cpu", "cuda"), resident=True
-    ),
+    "pytorch": _torch("PyTorch eager", "fp32", "cpu", "cuda"),
+    "pytorch-fp16": _torch("PyTorch FP16", "fp16", "cuda", half=True),
+    "torch-compile": _torch("torch.compile", "fp32", "cpu", "cuda", compiled=True),
+    "torch-compile-fp16": _torch("torch.compile FP16", "fp16", "cuda", half=True, compiled=True),
+    "torch-graphs-fp16": _torch("PyTorch FP16, CUDA graph", "fp16", "cuda", module="torch_graph"),
     "onnxruntime": Adapter(
         "onnxruntime, plain", "plain", "file", "fp32", ("onnxruntime",), "ctonnx[cpu]", ("cpu", "cuda")
     ),
@@ -129,3 +143,9 @@ PEERS = tuple(name for name in ADAPTERS if name != OWN)
 def adapter_module(name: str) -> ModuleType:
     """Imports an adapter's file."""
     return import_module(f"ctonnx_bench.cases.adapters.{ADAPTERS[name].module}")
+
+
+def open_network(name: str, opening: Opening) -> Network:
+    """Opens a network with an adapter."""
+    network: Network = adapter_module(name).open_network(opening, **ADAPTERS[name].options)
+    return network

@@ -8,7 +8,7 @@ import torch
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.run import Run
 from ctonnx_bench.cases.adapters.adapter import Opening
-from ctonnx_bench.cases.adapters.torch_eager import open_network
+from ctonnx_bench.cases.adapters.torch_network import open_network
 
 
 def test_outputs_are_the_golden_outputs(exported_run: Run) -> None:
