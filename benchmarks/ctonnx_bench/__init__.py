@@ -7,5 +7,6 @@ analysis     statistics, speedup, regression
 experiments  measurements besides `ctonnx bench`
 report       tables, charts, HTML, published results
 benchmark    `ctonnx bench` from its settings to its reports
+gpu          the GPU kit
 cli          `ctonnx bench`
 """

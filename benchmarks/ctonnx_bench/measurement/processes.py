@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import click
 
-__all__ = ["Measured", "ProcessFailed", "Sample", "compiled_environ", "launch", "time_in_turn"]
+__all__ = ["Measured", "ProcessFailed", "ProcessTimedOut", "Sample", "compiled_environ", "launch", "time_in_turn"]
 
 Key = TypeVar("Key")
 
@@ -51,6 +51,10 @@ class ProcessFailed(click.ClickException):
     """A measured process failed, or did not end in time."""
 
 
+class ProcessTimedOut(ProcessFailed):
+    """A measured process did not end in time, and was killed."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """Wall time of one process in seconds, and its peak resident memory in bytes."""
@@ -77,7 +81,7 @@ def launch(command: Sequence[str], folder: Path, limit_s: float | None = None) -
     The command runs in a new session: Ctrl-C reaches only this process, which then kills the session.
 
     Raises:
-        ProcessFailed: If the command fails, or exceeds the limit.
+        ProcessFailed: If the command fails, or as `ProcessTimedOut` if it exceeds the limit.
     """
     out, err = folder / "stdout", folder / "stderr"
     environ = dict(os.environ)
@@ -96,7 +100,7 @@ def launch(command: Sequence[str], folder: Path, limit_s: float | None = None) -
     try:
         report, _ = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
-        raise ProcessFailed(f"{' '.join(command)} was stopped:\nit had not ended after {limit_s:g} s") from None
+        raise ProcessTimedOut(f"{' '.join(command)} was stopped:\nit had not ended after {limit_s:g} s") from None
     finally:
         _end(process)
     if process.returncode:

@@ -87,6 +87,20 @@ class Gpu:
         return None if found is None else int(found.used)
 
     @property
+    def busy_share(self) -> float | None:
+        """Share of NVML's last sample, 1/6 to 1 second, in which a kernel was running, 0 to 1."""
+        found = self._query("nvmlDeviceGetUtilizationRates")
+        return None if found is None else found.gpu / 100
+
+    @property
+    def driver(self) -> str | None:
+        """Version of NVIDIA's driver; None without a GPU."""
+        if self._handle is None:
+            return None
+        found = self._nvml.nvmlSystemGetDriverVersion()
+        return found.decode() if isinstance(found, bytes) else str(found)
+
+    @property
     def joules(self) -> float | None:
         """Energy since the driver was loaded."""
         found = self._query("nvmlDeviceGetTotalEnergyConsumption")

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from ctonnx_bench.analysis.statistics import marks
 
-__all__ = ["plot_batches", "plot_distribution", "plot_tradeoff", "to_svg"]
+__all__ = ["COLORS", "STYLE", "plot_batches", "plot_distribution", "plot_tradeoff", "to_svg"]
 
 # Okabe and Ito 2008, https://jfly.uni-koeln.de/color: distinguishable with any kind of colour vision.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A6D00", "#777777")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A6D00", "#777777")
 _MARKERS = "osD^vPX*<"
 _GREY = "#666666"
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
@@ -47,7 +47,7 @@ def plot_distribution(cases: Sequence[Mapping[str, Any]]) -> Figure:
     ordered = sorted(cases, key=lambda case: -case["figures"]["latency_ms"]["p50"])
     colors = _colors(cases)
     jitter = np.random.default_rng(0)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, 1.3 + 0.52 * len(ordered)), layout="constrained")
         axes = figure.add_subplot()
         farthest = 0.0
@@ -101,7 +101,7 @@ def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws the milliseconds per image against the batch size, with the quartiles as a band."""
     colors, titles = _colors(cases), list(dict.fromkeys(case["title"] for case in cases))
     sizes = sorted({case["batch_size"] for case in cases})
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, 3.9), layout="constrained")
         axes = figure.add_subplot()
         for place, title in enumerate(titles):
@@ -134,7 +134,7 @@ def plot_tradeoff(cases: Sequence[Mapping[str, Any]], reference: str) -> Figure:
     """
     colors = _colors(cases)
     labelled = all(case["accuracy"] for case in cases)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, 4.3), layout="constrained")
         axes = figure.add_subplot()
         handles = []
@@ -181,7 +181,7 @@ def plot_tradeoff(cases: Sequence[Mapping[str, Any]], reference: str) -> Figure:
 def to_svg(figure: Figure) -> str:
     """Returns a plot as SVG text, with letters as outlines, so that it looks the same everywhere."""
     file = BytesIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue().decode()
 
@@ -207,4 +207,4 @@ def _plain_ticks(axis: Axis) -> None:
 def _colors(cases: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Returns a colour for each title, in the order of the report."""
     titles = dict.fromkeys(case["title"] for case in cases)
-    return {title: _COLORS[place % len(_COLORS)] for place, title in enumerate(titles)}
+    return {title: COLORS[place % len(COLORS)] for place, title in enumerate(titles)}

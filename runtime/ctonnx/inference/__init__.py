@@ -1,5 +1,6 @@
 """Runs a model with onnxruntime on the requested execution provider.
 
+cuda       settings of CUDA, and the options from them
 tensorrt   options of TensorRT and its cache of engines
 providers  execution providers: package, plugin, options, precisions
 plugins    plugins of onnxruntime: registration, devices

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, TypeAlias
 
+from ctonnx.inference.cuda import cuda_options
+
 __all__ = [
     "ON_CPU",
     "PROVIDERS",
@@ -260,14 +262,6 @@ _TENSORRT = tuple(
     for pattern in ("lib{}.so.*", "{}_[0-9]*.dll")
 )
 
-# https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#configuration-options
-_CUDA_OPTIONS = {
-    # Parity: TensorFloat-32 rounds the factors to 10 bits, which would fail the FP32 gate.
-    "use_tf32": "0",
-    # EXHAUSTIVE, the default, times all algorithms for each new batch size, and may select another one in each process.
-    "cudnn_conv_algo_search": "HEURISTIC",
-}
-
 
 def int8_targets(provider: Provider, processor: str) -> tuple[str, ...]:
     """Returns the targets of `ctonnx export` whose INT8 models suit a provider on a processor's architecture."""
@@ -309,12 +303,12 @@ def execution_providers(
     """
     options: dict[str, str] = {}
     if provider == "cuda":
-        options = dict(_CUDA_OPTIONS)
+        options = cuda_options()
     elif provider == "tensorrt":
         from ctonnx.inference.tensorrt import tensorrt_options
 
         # Nodes that TensorRT does not support run on CUDA, on the same GPU.
-        cuda = (PROVIDERS["cuda"].execution_provider, dict(_CUDA_OPTIONS))
+        cuda = (PROVIDERS["cuda"].execution_provider, cuda_options())
         return [(PROVIDERS["tensorrt"].execution_provider, tensorrt_options(model, version)), cuda]
     elif provider == "openvino":  # its older build; the settings are those of `plugin_options`
         options = {"device_type": "CPU", "num_of_threads": str(threads), "precision": "ACCURACY"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ctonnx_bench.measurement.processes import ProcessFailed, launch, time_in_turn
+from ctonnx_bench.measurement.processes import ProcessFailed, ProcessTimedOut, launch, time_in_turn
 
 _WAITS = "import os, signal, sys; open(sys.argv[1], 'w').write(str(os.getpid())); signal.pause()"
 
@@ -52,7 +52,7 @@ def test_failed_process_is_an_error_with_its_stderr(tmp_path: Path) -> None:
 
 def test_process_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_WAITS!r}, sys.argv[1]])"
-    with pytest.raises(ProcessFailed, match="it had not ended after 1 s"):
+    with pytest.raises(ProcessTimedOut, match="it had not ended after 1 s"):
         launch([sys.executable, "-c", code, str(tmp_path / "pid")], tmp_path, 1.0)
     commands = psutil.process_iter(["cmdline"])
     assert [item for item in commands if str(tmp_path / "pid") in (item.info["cmdline"] or ())] == []

@@ -39,6 +39,12 @@ class FakeNvml:
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:  # noqa: N802
         return SimpleNamespace(used=5_000_000)
 
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> Any:  # noqa: N802
+        return SimpleNamespace(gpu=25)
+
+    def nvmlSystemGetDriverVersion(self) -> bytes:  # noqa: N802
+        return b"590.1"
+
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:  # noqa: N802
         raise self.NVMLError
 
@@ -144,3 +150,9 @@ def test_peak_memory_is_this_process_own(tmp_path: Path) -> None:
     assert peak_memory(tmp_path) == 1_024_000
     assert peak_memory() > 20_000_000
     assert peak_memory(tmp_path / "nothing") > 20_000_000
+
+
+def test_use_and_driver_of_a_gpu_are_read_and_are_none_without_one() -> None:
+    gpu = Gpu(FakeNvml())
+    assert (gpu.busy_share, gpu.driver) == (0.25, "590.1")
+    assert (Gpu(None).busy_share, Gpu(None).driver) == (None, None)

@@ -57,10 +57,15 @@ class Pixels(Protocol):
 
 
 class PixelArray:
-    """Images ready for the network in one array, [images, size, size, channels]."""
+    """Images ready for the network in one array, [images, size, size, channels].
+
+    Attributes:
+        kept: Number of images, all in memory.
+    """
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self._pixels = pixels
+        self.kept = len(pixels)
 
     def take(self, rows: Sequence[int]) -> NDArray[np.uint8]:
         """Returns some of the images."""

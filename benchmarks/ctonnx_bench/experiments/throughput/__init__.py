@@ -3,6 +3,7 @@
 streaming   number of workers and batch size for a folder
 precisions  FP16 and INT8 compared with FP32
 roofline    the network compared with a bare matrix product
+plain_training  plain torchvision training loop
 training    training compared with timm
 busy_core   training and export while another process keeps a core busy
 """

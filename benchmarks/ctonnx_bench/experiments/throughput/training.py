@@ -12,49 +12,67 @@ import importlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ctonnx_bench.measurement.child import child_option, measure_in_child
 from ctonnx_bench.measurement.interleaving import measure_in_turn, paired_ratio
 
-__all__ = ["PEERS", "main", "measure", "measure_ctonnx", "measure_timm"]
+if TYPE_CHECKING:
+    from ctonnx_train.training.loop.batches import PixelDataset
+    from ctonnx_train.training.recipe import TrainSettings
+
+__all__ = ["PEERS", "main", "measure", "measure_ctonnx", "measure_last_epoch", "measure_timm"]
 
 
 def measure_ctonnx(data: Path, image_size: int, batch_size: int, *, reuse_memory: bool = True) -> dict[str, float]:
     """Returns images per second of the recipe's second epoch at full size, and the share of time spent on data."""
-    from dataclasses import replace
-
-    from ctonnx.artifacts.run import Run
     from ctonnx.images import Preprocessing
     from ctonnx_train.data.image_folder import read_data
-    from ctonnx_train.network.classifier import CTClassifier
     from ctonnx_train.training.loop.batches import PixelDataset
-    from ctonnx_train.training.loop.fit import fit
     from ctonnx_train.training.preparation import prepare
-    from ctonnx_train.training.recipe import TrainSettings, plan
+    from ctonnx_train.training.recipe import TrainSettings
 
     settings = TrainSettings(weights="none", epochs=2, batch_size=batch_size, precision="bf16")
-    phases = [replace(phase, growing=False) for phase in plan(settings)]  # timm uses full-size images from the start
     ready = prepare(read_data(data), settings, Preprocessing(size=image_size), lambda line: None)
     labels = ready.labels("train")
     images = PixelDataset(ready.store, ready.rows["train"], labels)
     few = PixelDataset(ready.store, ready.rows["valid"][:1], ready.labels("valid")[:1])  # validation is not timed
+    return measure_last_epoch(images, few, labels, ready.data.classes, settings, reuse_memory=reuse_memory)
+
+
+def measure_last_epoch(
+    images: "PixelDataset",
+    validated: "PixelDataset",
+    labels: Sequence[int],
+    classes: Sequence[str],
+    settings: "TrainSettings",
+    *,
+    reuse_memory: bool = True,
+) -> dict[str, float]:
+    """Trains a new network on images at full size, and returns the measurements of the last epoch's steps."""
+    from dataclasses import replace
+
+    from ctonnx.artifacts.run import Run
+    from ctonnx_train.network.classifier import CTClassifier
+    from ctonnx_train.training.loop.fit import fit
+    from ctonnx_train.training.recipe import plan
+
+    phases = [replace(phase, growing=False) for phase in plan(settings)]  # peers use full-size images from the start
     with tempfile.TemporaryDirectory(prefix="ctonnx-bench-") as folder:
-        network = CTClassifier(len(ready.data.classes))
-        run = Run(Path(folder))
         fitted = fit(
-            network,
+            CTClassifier(len(classes)),
             images,
-            few,
+            validated,
             labels,
-            ready.data.classes,
+            classes,
             settings,
-            run,
+            Run(Path(folder)),
             phases=phases,
             reuse_memory=reuse_memory,
         )

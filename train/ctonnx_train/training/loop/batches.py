@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ctonnx.system.cpu import available_cores
-from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.data.pixel_store import PixelArray, PixelStore
 from ctonnx_train.network.openmp import unpin_thread
 
 __all__ = ["Batch", "EpochSampler", "PixelDataset", "batches"]
@@ -23,7 +23,7 @@ _WORKERS = 4  # at most; no more than cores, since PyTorch warns about more
 class PixelDataset(Dataset[Batch]):
     """Labelled images of a store, of one class index per row, read in batches."""
 
-    def __init__(self, store: PixelStore, rows: Sequence[int], labels: Sequence[int]) -> None:
+    def __init__(self, store: PixelStore | PixelArray, rows: Sequence[int], labels: Sequence[int]) -> None:
         self._store = store
         self._rows = list(rows)
         self._labels = torch.tensor(labels, dtype=torch.int64)

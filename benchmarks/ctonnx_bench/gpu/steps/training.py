@@ -1,0 +1,186 @@
+"""Speed of training on random images next to a plain loop, a run on phantoms for the later steps, and its resume."""
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ctonnx.artifacts.run import Run
+from ctonnx.images import Preprocessing
+from ctonnx_bench.experiments.throughput.plain_training import measure_plain
+from ctonnx_bench.experiments.throughput.training import measure_last_epoch
+from ctonnx_bench.gpu.step import Context
+from ctonnx_train.data.phantom.phantom_set import generate
+from ctonnx_train.data.pixel_store import PixelArray
+from ctonnx_train.network.classifier import CTClassifier
+from ctonnx_train.training.loop.batches import Batch, PixelDataset
+from ctonnx_train.training.loop.fit import fit
+from ctonnx_train.training.recipe import TrainSettings, plan
+from ctonnx_train.training.resume import load_state
+from ctonnx_train.training.train import train
+
+__all__ = ["RUN", "Speed", "measure_resume", "run"]
+
+RUN = "phantoms"
+"""Name of the run that the later steps export and measure."""
+
+_CLASSES = ("a", "b", "c", "d")
+_RESUME_IMAGES = 64
+_RESUME_BATCH = 16
+_TOLERANCE = 0.01  # of the distance that the weights moved; without the optimizer's state it is about 1
+_COMPILING_S = 60.0
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Speed of a training's second epoch.
+
+    Attributes:
+        training: Title.
+        images_per_s: Images per second.
+        data_share: Share of the time spent on data.
+        gpu_mb: Peak of the GPU memory that PyTorch allocated, in MB; None without a GPU.
+    """
+
+    training: str
+    images_per_s: float
+    data_share: float
+    gpu_mb: float | None
+
+
+def run(context: Context) -> None:
+    """Trains on phantoms, measures the speed on random images, and resumes a training."""
+    _train_on_phantoms(context)
+    _measure_speed(context)
+    if context.has_time(10, "resume"):
+        moved = measure_resume(context)
+        context.fact("difference of a resumed training from an uninterrupted one, as a share of its way", moved)
+        if not moved <= _TOLERANCE:
+            context.fail(f"expected a resumed training to end at the same weights, found {moved:.2g} of the way apart")
+
+
+def _train_on_phantoms(context: Context) -> None:
+    settings = context.settings
+    data = context.work / "phantoms"
+    if not data.exists():
+        generate(data, per_class=settings.phantoms_per_class, size=max(96, settings.image_size))
+    result = train(
+        data,
+        settings=TrainSettings(weights="none", epochs=settings.phantom_epochs, batch_size=16),
+        preprocessing=Preprocessing(size=settings.image_size),
+        name=RUN,
+        root=_emptied(context),
+        log=print,
+    )
+    context.fact("run on phantoms", str(result.run.folder.name))
+
+
+def _emptied(context: Context) -> Any:
+    """Returns the folder of the runs, without that of an earlier kit in the same folder."""
+    import shutil
+
+    shutil.rmtree(context.work / "runs", ignore_errors=True)
+    return context.work / "runs"
+
+
+def _measure_speed(context: Context) -> None:
+    settings = context.settings
+    random = np.random.default_rng(0)
+    side = settings.random_size
+    pixels = random.integers(0, 256, (settings.random_images, side, side, 1), np.uint8)
+    labels = [number % len(_CLASSES) for number in range(len(pixels))]
+    store = PixelArray(pixels)
+    images = PixelDataset(store, range(len(pixels)), labels)
+    few = PixelDataset(store, [0], [0])
+    recipe = TrainSettings(weights="none", epochs=2, batch_size=settings.train_batch, precision="bf16")
+    own = partial(measure_last_epoch, images, few, labels, _CLASSES)
+    trainings: dict[str, Callable[[], dict[str, float]]] = {
+        "plain torchvision loop": lambda: measure_plain(
+            pixels,
+            labels,
+            classes=len(_CLASSES),
+            batch_size=settings.train_batch,
+            device=settings.provider,
+            workers=4 if settings.provider == "cuda" else 0,
+        ),
+        "ctonnx": lambda: own(recipe),
+        "ctonnx, --compile": lambda: own(replace(recipe, compile=True)),
+    }
+    context.fact("random images", f"{len(pixels)} of {side} x {side}, batch {settings.train_batch}, bf16")
+    if not settings.compiles:
+        context.note("--compile: torch's compiler is off in the rehearsal, as it takes minutes on a CPU")
+    for title, measure in trainings.items():
+        if "compile" in title and settings.compiles and not context.has_time(_COMPILING_S, title):
+            continue
+        _free_memory()
+        found = measure()
+        context.row("Speed", Speed(title, found["images_per_second"], found["data_share"], _peak_mb()))
+
+
+def measure_resume(context: Context) -> float:
+    """Returns the distance of a resumed training's weights from an uninterrupted one's, as a share of their way.
+
+    The training of two epochs is in float32 with deterministic algorithms. The way is that of the second epoch, which
+    is interrupted after its first step.
+    """
+    side = context.settings.random_size
+    pixels = np.random.default_rng(1).integers(0, 256, (_RESUME_IMAGES, side, side, 1), np.uint8)
+    labels = [number % 2 for number in range(len(pixels))]
+    rows = range(len(pixels))
+    recipe = TrainSettings(weights="none", epochs=2, batch_size=_RESUME_BATCH, precision="fp32")
+    phases = [replace(phase, growing=False) for phase in plan(recipe)]
+    few = PixelDataset(PixelArray(pixels), rows[:2], labels[:2])
+    steps = len(pixels) // _RESUME_BATCH
+
+    def weights(run: Run, images: PixelDataset, *, resumes: bool = False) -> Tensor:
+        torch.manual_seed(0)
+        network = CTClassifier(2)
+        state = load_state(run) if resumes else None
+        fit(network, images, few, labels, ("a", "b"), recipe, run, state=state, phases=phases)
+        return torch.cat([value.detach().float().cpu().flatten() for value in network.state_dict().values()])
+
+    folders = [context.work / "resume" / name for name in ("whole", "parts")]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    whole, parts = map(Run, folders)
+    deterministic = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        expected = weights(whole, PixelDataset(PixelArray(pixels), rows, labels))
+        after_one = weights(parts, _Interrupted(PixelArray(pixels), rows, labels, after=steps + 1))
+        found = weights(parts, PixelDataset(PixelArray(pixels), rows, labels), resumes=True)
+    finally:
+        torch.backends.cudnn.deterministic = deterministic
+    return float((found - expected).norm() / (expected - after_one).norm())
+
+
+class _Interrupted(PixelDataset):
+    """Images whose loading raises KeyboardInterrupt, as Ctrl-C does, after some batches."""
+
+    def __init__(self, store: PixelArray, rows: Any, labels: Any, *, after: int) -> None:
+        super().__init__(store, rows, labels)
+        self._left = after
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Returns a batch of images, or raises."""
+        if len(indices) > 1:  # the size is read from a single image
+            self._left -= 1
+            if self._left < 0:
+                raise KeyboardInterrupt
+        return super().__getitems__(indices)
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_mb() -> float | None:
+    return torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None

@@ -1,0 +1,76 @@
+"""Installs what a bare machine lacks from a folder of wheels, without a network and with the standard library alone."""
+
+import importlib
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["install", "requirements", "wheels_folder"]
+
+_EXTRAS = ("gpu", "train", "export", "bench", "serve")
+_TEST_TOOLS = ("filelock", "pytest")
+_OF_THE_MACHINE = ("torch", "torchvision")
+
+
+def wheels_folder(arguments: Sequence[str]) -> Path | None:
+    """Returns the folder of `--wheels`, before any library can parse the command line.
+
+    >>> wheels_folder(["--wheels=parts", "--budget", "60"])
+    PosixPath('parts')
+    """
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == "--wheels" and (equals or place + 1 < len(arguments)):
+            return Path(value if equals else arguments[place + 1])
+    return None
+
+
+def requirements(project: Path, wheels: Path) -> list[str]:
+    """Returns the requirements of the kit in pyproject.toml, without those that the machine has: PyTorch.
+
+    CUDA's libraries are left to PyTorch, which has them, unless the folder has wheels of NVIDIA.
+    """
+    table = tomllib.loads(project.read_text(encoding="utf-8"))
+    optional = table["project"]["optional-dependencies"]
+    found = list(table["project"]["dependencies"])
+    waiting = list(_EXTRAS)
+    while waiting:
+        for line in optional[waiting.pop(0)]:
+            if line.startswith("ctonnx["):
+                waiting += line.removeprefix("ctonnx[").removesuffix("]").split(",")
+            else:
+                found.append(line)
+    found += [line for line in table["dependency-groups"]["dev"] if _name(line) in _TEST_TOOLS]
+    if not any(wheels.glob("nvidia_*.whl")):
+        found = [line.replace("onnxruntime-gpu[cuda,cudnn]", "onnxruntime-gpu") for line in found]
+    return [line for line in dict.fromkeys(found) if _name(line) not in _OF_THE_MACHINE]
+
+
+def install(wheels: Path, project: Path) -> None:
+    """Installs the requirements into the environment of this Python, from the folder alone.
+
+    Raises:
+        SystemExit: If the folder is missing, or pip fails; the message is for a terminal.
+    """
+    if not wheels.is_dir():
+        raise SystemExit(f"expected a folder of wheels for --wheels, found none at '{wheels}'")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
+    done = subprocess.run([*command, "--find-links", str(wheels), *requirements(project, wheels)], check=False)
+    if done.returncode:
+        raise SystemExit(
+            f"expected wheels of every requirement in '{wheels}', found that pip failed (see above); collect the "
+            "missing ones, or make an environment of your own: python -m venv --system-site-packages gpu-kit"
+        )
+    importlib.invalidate_caches()
+
+
+def _name(requirement: str) -> str:
+    """Returns the distribution of a requirement.
+
+    >>> _name("torch>=2.11")
+    'torch'
+    """
+    end = next((place for place, char in enumerate(requirement) if not (char.isalnum() or char in "-_.")), None)
+    return requirement[:end]
