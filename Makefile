@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test ci lint types slim extras extras-all format docs site bench clean
+.PHONY: demo test ci lint types slim extras extras-all format docs site bench gpu gpu-rehearsal clean
 
 demo: $(READY)  ## the whole workflow on synthetic phantoms
 	$(BIN)/ctonnx demo
@@ -15,7 +15,7 @@ demo: $(READY)  ## the whole workflow on synthetic phantoms
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
-ci: lint types site test extras  ## what every change must pass
+ci: lint types site test gpu-rehearsal extras  ## what every change must pass
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -53,8 +53,16 @@ bench: $(READY)  ## start-up times, overheads, the spinning threads and the serv
 	$(BIN)/python -m ctonnx_bench.experiments.overheads.thread_spinning
 	$(BIN)/python -m ctonnx_bench.experiments.serving.server
 
+# On the Python that has PyTorch for CUDA, without .venv: `make gpu WHEELS=wheels PYTHON=python3`.
+gpu:  ## the GPU kit, at most 9 minutes: docs/guide/gpu.md
+	PYTHONPATH="$(CURDIR)/runtime:$(CURDIR)/train:$(CURDIR)/export:$(CURDIR)/benchmarks" \
+		$(PYTHON) -m ctonnx_bench.gpu $(if $(WHEELS),--wheels "$(WHEELS)") $(KIT)
+
+gpu-rehearsal: $(READY)  ## every step of the GPU kit on the CPU, at small size, at most 4 minutes
+	$(BIN)/python -m ctonnx_bench.gpu --rehearsal --output gpu-rehearsal
+
 clean:
-	rm -rf .venv site dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv site dist gpu-report gpu-rehearsal .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv

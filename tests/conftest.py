@@ -202,3 +202,12 @@ def workspace(exported_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     shutil.copytree(exported_run.folder, tmp_path / "runs" / "tiny")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def device() -> str:
+    """The device of the tests marked `gpu`."""
+    name = os.environ.get("CTONNX_TEST_DEVICE")
+    if not name:
+        pytest.skip("CTONNX_TEST_DEVICE does not name a device; make gpu and make gpu-rehearsal do")
+    return name

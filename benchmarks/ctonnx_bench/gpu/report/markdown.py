@@ -40,7 +40,7 @@ def markdown(document: Mapping[str, Any], plots: Sequence[str]) -> str:
 def shown_value(name: str, value: Any) -> str:
     """Returns a value for a reader, by the ending of its name.
 
-    >>> [shown_value("data_share", 0.0512), shown_value("seconds_s", 2.345678), shown_value("max_dp", 3.21e-06)]
+    >>> [shown_value("data_share", 0.0512), shown_value("duration_s", 2.345678), shown_value("max_dp", 3.21e-06)]
     ['5.1%', '2.35', '3.2e-06']
     >>> [shown_value("reason", None), shown_value("passed", True), shown_value("rate", 12345.678)]
     ['-', 'yes', '12346']

@@ -28,7 +28,7 @@ class TestResult:
 
     test: str
     state: str
-    seconds_s: float
+    duration_s: float
 
 
 def marked_files(tests: Path) -> list[Path]:

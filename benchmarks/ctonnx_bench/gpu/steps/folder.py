@@ -31,7 +31,7 @@ class Folder:
     Attributes:
         model: File name.
         scans: Number of files.
-        seconds_s: Seconds of the whole process, its start included.
+        duration_s: Seconds of the whole process, its start included.
         images_per_s: Files per second.
         idle_share: Share of the time after the first computation in which the GPU was idle; None without a GPU.
         peak_mb: Peak resident memory of the process, in MB.
@@ -39,7 +39,7 @@ class Folder:
 
     model: str
     scans: int
-    seconds_s: float
+    duration_s: float
     images_per_s: float
     idle_share: float | None
     peak_mb: float
