@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ctonnx_bench.analysis.statistics import marks
 
-__all__ = ["COLORS", "STYLE", "plot_batches", "plot_distribution", "plot_tradeoff", "to_svg"]
+__all__ = ["COLORS", "STYLE", "plain_ticks", "plot_batches", "plot_distribution", "plot_tradeoff", "to_svg"]
 
 # Okabe and Ito 2008, https://jfly.uni-koeln.de/color: distinguishable with any kind of colour vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A6D00", "#777777")
@@ -120,7 +120,7 @@ def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(x=0.06)
         axes.set_yscale("log")
-        _plain_ticks(axes.yaxis)
+        plain_ticks(axes.yaxis)
         axes.set(xlabel="batch size", ylabel="milliseconds per image")
         axes.set_title("Latency per image against the batch size: median, quartiles as a band")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -192,12 +192,12 @@ def _latency_axis(axes: Axes, cases: Sequence[Mapping[str, Any]], right: float) 
     if max(medians) > _SPREAD * min(medians):
         axes.set_xscale("log")
         axes.set_xlim(min(medians) * 0.7, right * 1.15)
-        _plain_ticks(axes.xaxis)
+        plain_ticks(axes.xaxis)
     else:
         axes.set_xlim(0, right)
 
 
-def _plain_ticks(axis: Axis) -> None:
+def plain_ticks(axis: Axis) -> None:
     """Labels a logarithmic axis with plain numbers."""
     axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

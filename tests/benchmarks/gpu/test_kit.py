@@ -58,7 +58,7 @@ def steps_of(*names: str, most_s: float = 60.0) -> list[Step]:
 
 @pytest.fixture
 def run(tiny: KitSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunKit:
-    """Function that runs the kit with steps by their names; reports are written without plots."""
+    """Function that runs the kit with steps by their names."""
     program = tmp_path / "steps.py"
     program.write_text(STEPS, encoding="utf-8")
     real = kit.launch

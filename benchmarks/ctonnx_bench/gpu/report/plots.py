@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from ctonnx_bench.report.charts import COLORS, STYLE
+from ctonnx_bench.report.charts import COLORS, STYLE, plain_ticks
 
 __all__ = ["PLOTS", "draw"]
 
@@ -38,16 +38,17 @@ def _steps(steps: Steps) -> Figure | None:
     for row, step in enumerate(steps.values()):
         axes.barh(row, step["seconds"], left=start, height=0.6, color=_STATES[step["state"]])
         start += step["seconds"]
-        axes.annotate(f"{step['seconds']:.0f} s", (start, row), (5, 0), textcoords="offset points", va="center")
+        label = f"{step['seconds']:.0f} s" if step["state"] == "passed" else f"{step['seconds']:.0f} s, {step['state']}"
+        axes.annotate(label, (start, row), (5, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(steps)), [step["title"].replace("`", "") for step in steps.values()])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.margins(x=0.1)
+    axes.set_xlim(0, max(1.0, start) * 1.25)
     axes.set_xlabel("seconds")
     axes.set_title("Steps")
     found = {step["state"] for step in steps.values()}
     handles = [Patch(color=color, label=state) for state, color in _STATES.items() if state in found]
-    axes.legend(handles=handles, loc="upper right")
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -96,8 +97,7 @@ def _latency(steps: Steps) -> Figure | None:
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+    plain_ticks(axes.yaxis)
     axes.set(xlabel="batch size", ylabel="milliseconds per image (median)")
     axes.set_title("Latency per image: solid in the device's memory, dashed with host copies")
     handles = [
