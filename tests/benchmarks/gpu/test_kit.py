@@ -15,8 +15,10 @@ import pytest
 
 from ctonnx_bench.gpu import kit
 from ctonnx_bench.gpu.kit import Kit, run_kit
+from ctonnx_bench.gpu.report import files
 from ctonnx_bench.gpu.settings import KitSettings
 from ctonnx_bench.gpu.step import Step
+from ctonnx_bench.measurement import processes
 
 RunKit = Callable[..., Kit]
 
@@ -61,10 +63,9 @@ def run(tiny: KitSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
     """Function that runs the kit with steps by their names."""
     program = tmp_path / "steps.py"
     program.write_text(STEPS, encoding="utf-8")
-    real = kit.launch
 
     def launch(command: Sequence[str], folder: Path, limit: float | None) -> Any:
-        return real([sys.executable, str(program), command[-1]], folder, limit)
+        return processes.launch([sys.executable, str(program), command[-1]], folder, limit)
 
     monkeypatch.setattr(kit, "launch", launch)
 
@@ -85,11 +86,10 @@ def test_steps_run_in_order_and_the_reports_are_written_after_each(
     run: RunKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[tuple[list[str], bool]] = []
-    real = kit.write_reports
 
     def note(document: dict[str, Any], folder: Path) -> None:
         written.append(([step["step"] for step in document["steps"]], document["complete"]))
-        real(document, folder)
+        files.write_reports(document, folder)
 
     monkeypatch.setattr(kit, "write_reports", note)
     found = run("good", "wrong", "good")

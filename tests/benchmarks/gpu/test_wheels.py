@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from ctonnx_bench.gpu import wheels
 from ctonnx_bench.gpu.wheels import install, requirements, wheels_folder
 
 PROJECT = Path(__file__).parents[3] / "pyproject.toml"
@@ -48,7 +47,7 @@ def test_pip_installs_from_the_folder_alone(tmp_path: Path, monkeypatch: pytest.
         commands.append(command)
         return SimpleNamespace(returncode=len(commands) - 1)
 
-    monkeypatch.setattr(wheels.subprocess, "run", run)
+    monkeypatch.setattr("subprocess.run", run)
     install(tmp_path, PROJECT)
     assert commands[0][:4] == [sys.executable, "-m", "pip", "install"]
     assert "--no-index" in commands[0]

@@ -1,0 +1,123 @@
+"""Every network is measured and compared; a peer that fails is a note, ctonnx a failure; so is a wrong benchmark."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ctonnx.artifacts.golden import load_golden
+from ctonnx.artifacts.run import Run
+from ctonnx.errors import CtonnxError
+from ctonnx.inference.cuda import cuda_options
+from ctonnx.parity.outputs import Outputs
+from ctonnx_bench.cases.adapters.adapter import open_network
+from ctonnx_bench.gpu.settings import KitSettings
+from ctonnx_bench.gpu.step import Context
+from ctonnx_bench.gpu.steps import latency
+from ctonnx_bench.gpu.steps.latency import SETTINGS, run
+from ctonnx_bench.gpu.steps.training import RUN
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replaces compiling, and `ctonnx bench` by a document of one right case; returns its commands."""
+    commands: list[str] = []
+
+    def bench(settings: Any, *, command: str, log: Any) -> dict[str, Any]:
+        commands.append(command)
+        return {"cases": [{"title": "ctonnx FP32", "verdict": "right"}], "passed": len(commands) == 1}
+
+    monkeypatch.setattr("torch.compile", lambda network, **options: network)
+    monkeypatch.setattr(latency, "run_benchmark", bench)
+    monkeypatch.setattr(latency, "write_reports", lambda document, folder: None)
+    return commands
+
+
+def test_networks_are_measured_at_each_batch_size_and_compared(exported_context: Context, quick: list[str]) -> None:
+    run(exported_context)
+    recorded = exported_context.recorded
+    rows = recorded.tables["Latency"]
+    titles = ["ctonnx FP32", "PyTorch eager", "PyTorch FP16", "torch.compile FP16"]
+    assert [(row["network"], row["batch"]) for row in rows] == [(title, size) for title in titles for size in (1, 2)]
+    for row in rows:
+        assert 0 < row["p50_ms"] <= row["p95_ms"]
+        assert row["images_per_s"] == pytest.approx(row["batch"] / row["p50_ms"] * 1e3)
+        assert row["max_dp"] < (2e-2 if "FP16" in row["network"] else 1e-4)
+    [setting] = recorded.tables["Provider settings"]
+    assert (setting["setting"], setting["max_dp"], setting["passes"]) == ("default", 0, True)
+    assert quick == ["ctonnx bench model.fp32.onnx --provider cpu --batch-size 2 --rounds 1"]
+    assert recorded.facts["ctonnx bench"] == {"ctonnx FP32": "right"}
+    assert recorded.failures == []
+    with pytest.raises(CtonnxError, match=r"found wrong ones; see bench/bench\.md"):
+        run(exported_context)
+
+
+def test_peer_that_fails_is_a_note_and_ctonnx_a_failure(
+    exported_context: Context, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(name: str, opening: Any) -> Any:
+        if name in ("ctonnx", "pytorch-fp16"):
+            raise ValueError("no luck\nat all")
+        return open_network(name, opening)
+
+    monkeypatch.setattr(latency, "open_network", opened)
+    run(exported_context)
+    recorded = exported_context.recorded
+    assert recorded.failures == ["ctonnx FP32: ValueError: no luck"]
+    assert "PyTorch FP16: ValueError: no luck" in recorded.notes
+    assert {row["network"] for row in recorded.tables["Latency"]} == {"PyTorch eager", "torch.compile FP16"}
+
+
+def test_on_cuda_both_transfers_are_measured_with_the_ratios_of_the_bounds(
+    make_context: Callable[..., Context], tiny: KitSettings
+) -> None:
+    context = make_context(replace(tiny, provider="cuda", batch_sizes=(32,)))
+    for network, transfer, milliseconds in (
+        ("ctonnx FP16", "on the device", 4.0),
+        ("ctonnx FP16", "host copies", 5.0),
+        ("torch.compile FP16", "on the device", 6.0),
+    ):
+        context.row("Latency", latency.Latency(network, transfer, 32, milliseconds, 0.0, 0.0, 0.0, 1.0))
+    latency._compare(context)
+    assert context.recorded.facts == {
+        "FP16 throughput over torch.compile's, on the device, batch 32": 1.5,
+        "FP16 throughput with host copies over that on the device, batch 32": 0.8,
+    }
+
+
+def test_every_setting_of_cuda_is_measured_and_one_that_does_not_run_has_its_error(
+    exported_context: Context, tiny: KitSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden = load_golden(exported_context.work / "runs" / RUN / "export/golden.npz")
+    opened: list[dict[str, str]] = []
+
+    def run_bound(model: Path, pixels: Any, context: Context) -> tuple[float, Outputs]:
+        options = cuda_options()
+        opened.append(options)
+        if "enable_cuda_graph" in options:
+            raise RuntimeError("a node is on the CPU\nmore")
+        wrong = 0.1 if options["use_tf32"] == "1" else 0.0
+        outputs = golden.outputs[:2]
+        return 0.004, replace(outputs, probabilities=np.asarray(outputs.probabilities + np.float32(wrong)))
+
+    monkeypatch.setattr(latency, "_run_bound", run_bound)
+    context = Context(
+        replace(tiny, provider="cuda"), exported_context.work, exported_context.output / "r.json", 600, Path()
+    )
+    latency._measure_settings(context, Run(context.work / "runs" / RUN), golden)
+    rows = context.recorded.tables["Provider settings"]
+    assert [row["setting"] for row in rows] == list(SETTINGS)
+    assert [row["passes"] for row in rows] == [True, False, True, True, True, None]
+    assert rows[-1]["problem"] == "a node is on the CPU"
+    assert [options.get("prefer_nhwc") for options in opened] == [None, None, None, "1", "1", None]
+    json.dumps(rows)
+
+
+def test_ctonnx_bench_really_runs(exported_context: Context) -> None:
+    latency._bench(exported_context, Run(exported_context.work / "runs" / RUN))
+    assert exported_context.recorded.facts["ctonnx bench"] == {"ctonnx FP32": "right"}
+    assert (exported_context.output / "bench/bench.md").is_file()

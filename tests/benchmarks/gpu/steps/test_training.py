@@ -1,0 +1,72 @@
+"""Three trainings are measured, a run is left for the later steps, and a wrong resume is found."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from ctonnx.artifacts.run import Run
+from ctonnx_bench.gpu.step import Context
+from ctonnx_bench.gpu.steps import training
+from ctonnx_bench.gpu.steps.training import RUN, measure_resume, run
+from ctonnx_train.training.resume import load_state
+
+pytestmark = pytest.mark.usefixtures("trained_run")  # with it, the network is thin
+
+
+def test_speeds_and_a_run_and_its_resume_are_recorded(
+    make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.compile", lambda network, **options: network)
+    context = make_context()
+    run(context)
+    rows = context.recorded.tables["Speed"]
+    assert [row["training"] for row in rows] == ["plain torchvision loop", "ctonnx", "ctonnx, --compile"]
+    assert all(row["images_per_s"] > 0 and 0 <= row["data_share"] < 1 and row["gpu_mb"] is None for row in rows)
+    assert Run(context.work / "runs" / RUN).has_checkpoint
+    assert context.recorded.failures == []
+    run(context)  # in the folder of an earlier kit
+    assert context.recorded.failures == []
+
+
+def test_resumed_training_ends_at_the_same_weights(make_context: Callable[..., Context]) -> None:
+    assert measure_resume(make_context()) == 0
+
+
+def test_resume_that_loses_the_optimizers_state_is_found(
+    make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_moments(folder: Run) -> dict[str, Any] | None:
+        state = load_state(folder)
+        assert state is not None
+        for optimizer in state["optimizer_states"]:
+            for moments in optimizer["state"].values():
+                moments["exp_avg_sq"].mul_(100)
+        torch.save(state, folder.last_file)
+        return state
+
+    monkeypatch.setattr(training, "load_state", without_moments)
+    assert measure_resume(make_context()) > 0.1
+
+
+def test_compiling_is_left_out_without_time(
+    make_context: Callable[..., Context], tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[bool] = []
+
+    def measure(*arguments: Any) -> dict[str, float]:
+        measured.append(arguments[-1].compile)
+        return {"images_per_second": 1.0, "data_share": 0.0}
+
+    monkeypatch.setattr(training, "measure_last_epoch", measure)
+    monkeypatch.setattr(training, "_train_on_phantoms", lambda context: None)
+    monkeypatch.setattr(training, "measure_resume", lambda context: 0.5)
+    context = make_context(replace(tiny, compiles=True), seconds=30.0)
+    run(context)
+    assert measured == [False]
+    assert context.recorded.notes[0].startswith("ctonnx, --compile: left out, about 60 s needed")
+    assert context.recorded.failures == [
+        "expected a resumed training to end at the same weights, found 0.5 of the way apart"
+    ]
