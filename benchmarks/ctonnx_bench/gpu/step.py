@@ -10,7 +10,10 @@ from typing import Any, ClassVar, Literal, Protocol
 from ctonnx.system.files import write_text
 from ctonnx_bench.gpu.settings import KitSettings
 
-__all__ = ["STEPS", "Context", "Recorded", "Row", "State", "Step", "StepResult"]
+__all__ = ["RUN", "STEPS", "Context", "Recorded", "Row", "State", "Step", "StepResult"]
+
+RUN = "phantoms"
+"""Name of the run on phantoms, in the folder `runs` of the steps' folder; steps after the training measure it."""
 
 State = Literal["passed", "failed", "cut", "left out"]
 

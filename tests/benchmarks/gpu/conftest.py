@@ -9,8 +9,7 @@ import pytest
 
 from ctonnx.artifacts.run import Run
 from ctonnx_bench.gpu.settings import REHEARSAL, KitSettings
-from ctonnx_bench.gpu.step import Context
-from ctonnx_bench.gpu.steps.training import RUN
+from ctonnx_bench.gpu.step import RUN, Context
 
 MakeContext = Callable[..., Context]
 

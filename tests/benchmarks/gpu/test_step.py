@@ -1,5 +1,7 @@
 """Values of a step are on the disk as soon as they are recorded."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -67,3 +69,11 @@ def test_result_is_one_flat_entry_of_the_report() -> None:
         "notes": [],
         "failures": [],
     }
+
+
+def test_steps_without_pytorch_do_not_import_it() -> None:
+    """Importing Lightning takes longer than any of these steps in the rehearsal."""
+    names = [f"ctonnx_bench.gpu.steps.{name}" for name in ("verification", "latency", "folder", "server", "rejections")]
+    code = f"import sys, {', '.join(names)}; print({{'torch', 'lightning'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"

@@ -15,7 +15,7 @@ from ctonnx.parity.acceptance_gates import DEVICE_GATES
 from ctonnx.parity.comparison import compare
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
-from ctonnx.prediction.verification import verify
+from ctonnx.prediction.device.verification import verify
 
 pytestmark = pytest.mark.gpu
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from ctonnx.artifacts.report_schema import Precision
 from ctonnx.artifacts.run import find_run
-from ctonnx_bench.gpu.step import Context
-from ctonnx_bench.gpu.steps.training import RUN
+from ctonnx_bench.gpu.step import RUN, Context
 from ctonnx_export.export import export_run
 
 __all__ = ["Exported", "run"]

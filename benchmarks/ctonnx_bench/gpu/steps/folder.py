@@ -14,8 +14,7 @@ from pathlib import Path
 
 from ctonnx.prediction.model_selection import find_model
 from ctonnx_bench.experiments.scans import draw_scans
-from ctonnx_bench.gpu.step import Context
-from ctonnx_bench.gpu.steps.training import RUN
+from ctonnx_bench.gpu.step import RUN, Context
 from ctonnx_bench.measurement.processes import launch
 from ctonnx_bench.measurement.sensors import Gpu
 

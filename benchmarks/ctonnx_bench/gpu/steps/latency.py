@@ -24,8 +24,7 @@ from ctonnx.system.cpu import available_cores
 from ctonnx_bench.benchmark.document import run_benchmark
 from ctonnx_bench.cases.adapters.adapter import ADAPTERS, OWN, Network, Opening, open_network
 from ctonnx_bench.cases.settings import Settings
-from ctonnx_bench.gpu.step import Context
-from ctonnx_bench.gpu.steps.training import RUN
+from ctonnx_bench.gpu.step import RUN, Context
 from ctonnx_bench.measurement.worker import timed_loop, warm_up, without_collector
 from ctonnx_bench.report.files import write_reports
 

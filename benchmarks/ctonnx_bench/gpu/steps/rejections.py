@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctonnx.prediction.model_selection import find_model
-from ctonnx_bench.gpu.step import Context
-from ctonnx_bench.gpu.steps.training import RUN
+from ctonnx_bench.gpu.step import RUN, Context
 
 __all__ = ["Rejection", "run"]
 

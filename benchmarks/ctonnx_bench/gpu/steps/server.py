@@ -10,9 +10,8 @@ from ctonnx.prediction.model_selection import find_model
 from ctonnx.prediction.predictor import Predictor
 from ctonnx_bench.experiments.serving.load import Load, requests_for
 from ctonnx_bench.experiments.serving.server import serving
-from ctonnx_bench.gpu.step import Context
+from ctonnx_bench.gpu.step import RUN, Context
 from ctonnx_bench.gpu.steps.folder import make_scans
-from ctonnx_bench.gpu.steps.training import RUN
 
 __all__ = ["Served", "run"]
 

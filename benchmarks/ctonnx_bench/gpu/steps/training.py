@@ -14,7 +14,7 @@ from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
 from ctonnx_bench.experiments.throughput.plain_training import measure_plain
 from ctonnx_bench.experiments.throughput.training import measure_last_epoch
-from ctonnx_bench.gpu.step import Context
+from ctonnx_bench.gpu.step import RUN, Context
 from ctonnx_train.data.phantom.phantom_set import generate
 from ctonnx_train.data.pixel_store import PixelArray
 from ctonnx_train.network.classifier import CTClassifier
@@ -24,10 +24,7 @@ from ctonnx_train.training.recipe import TrainSettings, plan
 from ctonnx_train.training.resume import load_state
 from ctonnx_train.training.train import train
 
-__all__ = ["RUN", "Speed", "measure_resume", "run"]
-
-RUN = "phantoms"
-"""Name of the run that the later steps export and measure."""
+__all__ = ["Speed", "measure_resume", "run"]
 
 _CLASSES = ("a", "b", "c", "d")
 _RESUME_IMAGES = 64

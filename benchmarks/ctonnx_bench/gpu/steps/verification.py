@@ -6,8 +6,7 @@ from typing import cast
 from ctonnx.inference.providers import Provider
 from ctonnx.prediction.model_selection import find_models
 from ctonnx.prediction.device.verification import verify
-from ctonnx_bench.gpu.step import Context
-from ctonnx_bench.gpu.steps.training import RUN
+from ctonnx_bench.gpu.step import RUN, Context
 
 __all__ = ["Replayed", "run"]
 

@@ -7,10 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from ctonnx.artifacts.run import Run
-from ctonnx_bench.gpu.step import Context
+from ctonnx_bench.gpu.step import RUN, Context
 from ctonnx_bench.gpu.steps import export
 from ctonnx_bench.gpu.steps.export import run
-from ctonnx_bench.gpu.steps.training import RUN
 
 
 def test_both_precisions_are_exported(make_context: Callable[..., Context], trained_run: Run) -> None:

@@ -16,10 +16,9 @@ from ctonnx.inference.cuda import cuda_options
 from ctonnx.parity.outputs import Outputs
 from ctonnx_bench.cases.adapters.adapter import open_network
 from ctonnx_bench.gpu.settings import KitSettings
-from ctonnx_bench.gpu.step import Context
+from ctonnx_bench.gpu.step import RUN, Context
 from ctonnx_bench.gpu.steps import latency
 from ctonnx_bench.gpu.steps.latency import SETTINGS, run
-from ctonnx_bench.gpu.steps.training import RUN
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ctonnx.artifacts.run import Run
-from ctonnx_bench.gpu.step import Context
+from ctonnx_bench.gpu.step import RUN, Context
 from ctonnx_bench.gpu.steps import training
-from ctonnx_bench.gpu.steps.training import RUN, measure_resume, run
+from ctonnx_bench.gpu.steps.training import measure_resume, run
 from ctonnx_train.training.resume import load_state
 
 pytestmark = pytest.mark.usefixtures("trained_run")  # with it, the network is thin

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ctonnx.prediction.verification import verify
+from ctonnx.prediction.device.verification import verify
 from ctonnx_bench.gpu.step import Context
 from ctonnx_bench.gpu.steps import verification
 from ctonnx_bench.gpu.steps.verification import run
