@@ -13,9 +13,9 @@ from ctonnx.inference.providers import PROVIDERS, Provider
 from ctonnx.inference.session import open_session
 from ctonnx.parity.acceptance_gates import DEVICE_GATES
 from ctonnx.parity.comparison import compare
+from ctonnx.prediction.device.verification import verify
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
-from ctonnx.prediction.device.verification import verify
 
 pytestmark = pytest.mark.gpu
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from ctonnx.inference.providers import Provider
-from ctonnx.prediction.model_selection import find_models
 from ctonnx.prediction.device.verification import verify
+from ctonnx.prediction.model_selection import find_models
 from ctonnx_bench.gpu.step import RUN, Context
 
 __all__ = ["Replayed", "run"]
