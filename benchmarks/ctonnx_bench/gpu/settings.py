@@ -39,7 +39,7 @@ class KitSettings:
     random_size: int = 224
     train_batch: int = 128
     batch_sizes: tuple[int, ...] = (1, 32, 128)
-    timed_s: float = 1.0
+    timed_s: float = 0.5
     scans: int = 2000
     different_scans: int = 64
     clients: int = 64

@@ -47,7 +47,7 @@ STEPS = (
     Step(name="training", title="Training", most_s=210),
     Step(name="export", title="Export", most_s=100),
     Step(name="verification", title="Parity and `ctonnx verify`", most_s=40),
-    Step(name="latency", title="Latency and `ctonnx bench`", most_s=200),
+    Step(name="latency", title="Latency and `ctonnx bench`", most_s=230),
     Step(name="folder", title="`ctonnx predict` on a folder", most_s=70),
     Step(name="server", title="`ctonnx serve` under load", most_s=60),
     Step(name="rejections", title="Messages of what cannot run", most_s=60),

@@ -30,7 +30,7 @@ def wheels_folder(arguments: Sequence[str]) -> Path | None:
 def requirements(project: Path, wheels: Path) -> list[str]:
     """Returns the requirements of the kit in pyproject.toml, without those that the machine has: PyTorch.
 
-    CUDA's libraries are left to PyTorch, which has them, unless the folder has wheels of NVIDIA.
+    CUDA's libraries are left to PyTorch, which has them, unless the folder has the wheel of cuDNN.
     """
     table = tomllib.loads(project.read_text(encoding="utf-8"))
     optional = table["project"]["optional-dependencies"]
@@ -43,7 +43,7 @@ def requirements(project: Path, wheels: Path) -> list[str]:
             else:
                 found.append(line)
     found += [line for line in table["dependency-groups"]["dev"] if _name(line) in _TEST_TOOLS]
-    if not any(wheels.glob("nvidia_*.whl")):
+    if not any(wheels.glob("nvidia_cudnn_*.whl")):
         found = [line.replace("onnxruntime-gpu[cuda,cudnn]", "onnxruntime-gpu") for line in found]
     return [line for line in dict.fromkeys(found) if _name(line) not in _OF_THE_MACHINE]
 

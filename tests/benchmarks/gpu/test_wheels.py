@@ -36,6 +36,8 @@ def test_requirements_are_those_of_the_steps_without_pytorch(tmp_path: Path) -> 
 
 
 def test_cudas_libraries_are_pytorchs_unless_there_are_wheels(tmp_path: Path) -> None:
+    (tmp_path / "nvidia_ml_py-13-py3-none-any.whl").touch()  # no library of CUDA
+    assert "onnxruntime-gpu>=1.23" in requirements(PROJECT, tmp_path)
     (tmp_path / "nvidia_cudnn_cu13-9.1-py3-none-manylinux.whl").touch()
     assert any(line.startswith("onnxruntime-gpu[cuda,cudnn]") for line in requirements(PROJECT, tmp_path))
 

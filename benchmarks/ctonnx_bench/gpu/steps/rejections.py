@@ -12,15 +12,16 @@ from ctonnx_bench.gpu.step import RUN, Context
 
 __all__ = ["Rejection", "run"]
 
-# Each program prints the error of ctonnx. The loader of the system finds the file instead of cuDNN, as onnxruntime
-# does not load the installed one first.
+# Each program prints the error of ctonnx. The loader of the system finds another file instead of cuDNN, as onnxruntime
+# loads the installed CUDA first, but not the installed cuDNN.
 _BROKEN_CUDNN = """
 import sys
 from pathlib import Path
 import onnxruntime
 from ctonnx.errors import CtonnxError
 from ctonnx.prediction.predictor import Predictor
-onnxruntime.preload_dlls = lambda *arguments, **options: None
+preload = onnxruntime.preload_dlls
+onnxruntime.preload_dlls = lambda *arguments, **options: preload(cudnn=False)
 try:
     with Predictor(Path(sys.argv[1]), provider="cuda"):
         print("it runs")
@@ -34,17 +35,12 @@ import numpy as np
 import torch
 from ctonnx.errors import CtonnxError
 from ctonnx.prediction.predictor import Predictor
-kept = []
-for size in (1 << 30, 1 << 26, 1 << 22):
-    try:
-        while True:
-            kept.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
-    except torch.OutOfMemoryError:
-        pass
+free, _ = torch.cuda.mem_get_info()
+kept = torch.empty(max(0, free - (700 << 20)), dtype=torch.uint8, device="cuda")  # the rest is for the session
 try:
     with Predictor(Path(sys.argv[1]), provider="cuda") as predictor:
         side = predictor.spec.preprocessing.size
-        predictor.predict_pixels(np.zeros((32, side, side, 3), np.uint8))
+        predictor.predict_pixels(np.zeros((512, side, side, 3), np.uint8))
         print("it runs")
 except CtonnxError as error:
     print(type(error).__name__, error, sep="|")

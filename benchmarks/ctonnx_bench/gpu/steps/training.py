@@ -24,13 +24,14 @@ from ctonnx_train.training.recipe import TrainSettings, plan
 from ctonnx_train.training.resume import load_state
 from ctonnx_train.training.train import train
 
-__all__ = ["Speed", "measure_resume", "run"]
+__all__ = ["Speed", "images_that_fit", "measure_resume", "run"]
 
 _CLASSES = ("a", "b", "c", "d")
 _RESUME_IMAGES = 64
 _RESUME_BATCH = 16
 _TOLERANCE = 0.01  # of the distance that the weights moved; without the optimizer's state it is about 1
 _COMPILING_S = 60.0
+_TRIAL_STEPS = 8  # of the plain loop, for an estimate of the rate
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,14 @@ class Speed:
 
 
 def run(context: Context) -> None:
-    """Trains on phantoms, measures the speed on random images, and resumes a training."""
+    """Trains on phantoms, resumes a training, and measures the speed on random images, at last with compiling."""
     _train_on_phantoms(context)
-    _measure_speed(context)
     if context.has_time(10, "resume"):
         moved = measure_resume(context)
         context.fact("difference of a resumed training from an uninterrupted one, as a share of its way", moved)
         if not moved <= _TOLERANCE:
             context.fail(f"expected a resumed training to end at the same weights, found {moved:.2g} of the way apart")
+    _measure_speed(context)
 
 
 def _train_on_phantoms(context: Context) -> None:
@@ -85,30 +86,54 @@ def _emptied(context: Context) -> Any:
     return context.work / "runs"
 
 
+def images_that_fit(count: int, rate: float, seconds: float, batch_size: int) -> int:
+    """Returns the number of images, at most `count`, whose two epochs take no longer than some seconds.
+
+    >>> images_that_fit(20_000, 1000.0, 60.0, 128), images_that_fit(20_000, 100.0, 60.0, 128)
+    (20000, 2944)
+
+    Args:
+        count: Number of images to measure if there is time.
+        rate: Images per second.
+        seconds: Time for two epochs.
+        batch_size: Images per step; the result is a multiple, 2 steps at least, if it is less than `count`.
+    """
+    fitting = int(rate * seconds / 2) // batch_size * batch_size
+    return min(count, max(2 * batch_size, fitting))
+
+
 def _measure_speed(context: Context) -> None:
     settings = context.settings
     random = np.random.default_rng(0)
-    side = settings.random_size
+    side, batch = settings.random_size, settings.train_batch
+    plain = partial(
+        measure_plain,
+        classes=len(_CLASSES),
+        batch_size=batch,
+        device=settings.provider,
+        workers=4 if settings.provider == "cuda" else 0,
+    )
     pixels = random.integers(0, 256, (settings.random_images, side, side, 1), np.uint8)
     labels = [number % len(_CLASSES) for number in range(len(pixels))]
+    few_steps = min(len(pixels), _TRIAL_STEPS * batch)
+    trial = plain(pixels[:few_steps], labels[:few_steps])["images_per_second"]
+    count = images_that_fit(len(pixels), trial, context.left_s / 5, batch)
+    if count < len(pixels):
+        context.note(
+            f"{count} random images instead of {len(pixels)}: the plain loop trains {trial:.0f} of them a second"
+        )
+    pixels, labels = pixels[:count], labels[:count]
     store = PixelArray(pixels)
     images = PixelDataset(store, range(len(pixels)), labels)
     few = PixelDataset(store, [0], [0])
-    recipe = TrainSettings(weights="none", epochs=2, batch_size=settings.train_batch, precision="bf16")
+    recipe = TrainSettings(weights="none", epochs=2, batch_size=batch, precision="bf16")
     own = partial(measure_last_epoch, images, few, labels, _CLASSES)
     trainings: dict[str, Callable[[], dict[str, float]]] = {
-        "plain torchvision loop": lambda: measure_plain(
-            pixels,
-            labels,
-            classes=len(_CLASSES),
-            batch_size=settings.train_batch,
-            device=settings.provider,
-            workers=4 if settings.provider == "cuda" else 0,
-        ),
+        "plain torchvision loop": lambda: plain(pixels, labels),
         "ctonnx": lambda: own(recipe),
         "ctonnx, --compile": lambda: own(replace(recipe, compile=True)),
     }
-    context.fact("random images", f"{len(pixels)} of {side} x {side}, batch {settings.train_batch}, bf16")
+    context.fact("random images", f"{len(pixels)} of {side} x {side}, batch {batch}, bf16")
     if not settings.compiles:
         context.note("--compile: torch's compiler is off in the rehearsal, as it takes minutes on a CPU")
     for title, measure in trainings.items():
