@@ -3,11 +3,13 @@
 import sys
 from pathlib import Path
 
-from ctonnx_bench.gpu.wheels import install, wheels_folder
+from ctonnx_bench.gpu.wheels import checkout_metadata, install, wheels_folder
 
 if __name__ == "__main__":
+    project = Path(__file__).parents[3] / "pyproject.toml"
     if (wheels := wheels_folder(sys.argv[1:])) is not None:
-        install(wheels, Path(__file__).parents[3] / "pyproject.toml")
-    from ctonnx_bench.gpu.cli import main
+        install(wheels, project)
+    with checkout_metadata(project):
+        from ctonnx_bench.gpu.cli import main
 
-    main()
+        main()

@@ -1,13 +1,17 @@
 """Installs what a bare machine lacks from a folder of wheels, without a network and with the standard library alone."""
 
 import importlib
+import importlib.metadata
+import os
 import subprocess
 import sys
+import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["install", "requirements", "wheels_folder"]
+__all__ = ["checkout_metadata", "install", "requirements", "wheels_folder"]
 
 _EXTRAS = ("gpu", "train", "export", "bench", "serve")
 _TEST_TOOLS = ("filelock", "pytest")
@@ -64,6 +68,36 @@ def install(wheels: Path, project: Path) -> None:
             "missing ones, or make an environment of your own: python -m venv --system-site-packages gpu-kit"
         )
     importlib.invalidate_caches()
+
+
+@contextmanager
+def checkout_metadata(project: Path) -> Iterator[None]:
+    """Provides the name and version of ctonnx, for this process and its children, if it is not installed.
+
+    The sources of a checkout have no metadata of a distribution, which `ctonnx.__version__` reads.
+    """
+    try:
+        importlib.metadata.version("ctonnx")
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    else:
+        yield
+        return
+    version = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+    before = os.environ.get("PYTHONPATH")
+    with tempfile.TemporaryDirectory(prefix="ctonnx-metadata-") as folder:
+        metadata = Path(folder, f"ctonnx-{version}.dist-info", "METADATA")
+        metadata.parent.mkdir()
+        metadata.write_text(f"Metadata-Version: 2.1\nName: ctonnx\nVersion: {version}\n", encoding="utf-8")
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, before]))
+        sys.path.append(folder)
+        try:
+            yield
+        finally:
+            sys.path.remove(folder)
+            os.environ.pop("PYTHONPATH")
+            if before is not None:
+                os.environ["PYTHONPATH"] = before
 
 
 def _name(requirement: str) -> str:

@@ -1,14 +1,16 @@
 """Requirements of the kit come from pyproject.toml, and pip gets no network."""
 
+import os
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ctonnx_bench.gpu.wheels import install, requirements, wheels_folder
+from ctonnx_bench.gpu.wheels import checkout_metadata, install, requirements, wheels_folder
 
 PROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
@@ -71,3 +73,28 @@ def test_bare_machine_needs_the_standard_library_alone(tmp_path: Path) -> None:
         text=True,
     )
     assert done.stderr == f"expected a folder of wheels for --wheels, found none at '{tmp_path / 'none'}'\n"
+
+
+def test_checkout_without_metadata_has_the_version_of_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in child processes, as the steps of the kit."""
+    command = [sys.executable, "-c", "import importlib.metadata as m, sys; print(m.version('ctonnx'))"]
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setenv("PYTHONPATH", "before")
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    with checkout_metadata(PROJECT):
+        folder = Path(os.environ["PYTHONPATH"].split(os.pathsep)[0])
+        assert sys.path[-1] == str(folder)
+        [metadata] = folder.glob("ctonnx-*.dist-info/METADATA")
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        assert f"Version: {done.stdout}" in metadata.read_text(encoding="utf-8")
+    assert os.environ["PYTHONPATH"] == "before"
+    assert not folder.exists()
+
+
+def test_installed_ctonnx_keeps_its_own_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    with checkout_metadata(PROJECT):
+        assert "PYTHONPATH" not in os.environ
