@@ -139,13 +139,13 @@ def flow_with_kills(node: NodeProcess, series: list[list[Path]], *, kills: int, 
         assert done.is_set()
         results = json.loads(node.ask("status", "--json"))
         assert results["spool"]["instances"] == sum(map(len, series))
-        finished = f"{len(series)} predicted, 0 failed"
+        finished = f"{len(series)} predicted, 0 left out, 0 failed"
         assert eventually(lambda: finished in node.ask("status"), 600), node.ask("status")
         assert eventually(lambda: " 0 queued, 0 dead" in node.ask("status"), 120), node.ask("status")
     finally:
         node.end()
     found = json.loads(node.ask("status", "--json"))
-    assert found["series"] == {"predicted": len(series), "failed": 0}
+    assert found["series"] == {"predicted": len(series), "left_out": 0, "failed": 0}
     assert "Traceback" not in node.text
     assert "none was changed or removed" in node.ask("audit", "--verify")
 
