@@ -258,7 +258,8 @@ class SeriesResult:
         copied.SOPClassUID, copied.SOPInstanceUID = CTImageStorage, made.SOPInstanceUID  # read by highdicom
         made.copy_patient_and_study_information(copied)
         made.StudyInstanceUID = self.source.study
-        made.SeriesDate, made.SeriesTime = made.ContentDate, made.ContentTime  # by which a PACS orders series
+        for name, value in zip(("SeriesDate", "SeriesTime"), self.source.series_moment or (), strict=False):
+            setattr(made, name, value)  # a PACS orders series by it
         for name in (*_OTHERS, *(_LOSSY if kind == "sc" else ())):
             if name in self.source.header:
                 made.add(self.source.header[name])

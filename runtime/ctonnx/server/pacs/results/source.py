@@ -88,6 +88,11 @@ class SourceSeries:
         """SOP Instance UIDs, in ascending order, each once."""
         return sorted({image.sop_instance for image in self.images.values()})
 
+    @property
+    def series_moment(self) -> tuple[str, str] | None:
+        """Date and time of the series, else of the study, which later instances do not change; None if unknown."""
+        return next(_moments(self.header, _MOMENTS[-2:]), None)
+
     def image_of(self, source: str, frame: int | None) -> SourceImage:
         """Returns the image of a prediction by its `source` and `frame`."""
         return self.images[source if frame is None else source.removesuffix(f"#{frame + 1}")]
@@ -212,8 +217,8 @@ def _number(header: Any, name: str) -> int | None:
     return None
 
 
-def _moments(header: Any) -> Iterator[tuple[str, str]]:
-    for names in _MOMENTS:
+def _moments(header: Any, pairs: Iterable[tuple[str, str]] = _MOMENTS) -> Iterator[tuple[str, str]]:
+    for names in pairs:
         day, time = (_text(header, name) for name in names)
         with suppress(ValueError):
             if len(day) == 8:

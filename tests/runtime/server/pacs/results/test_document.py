@@ -122,9 +122,21 @@ def test_text_of_any_character_set_is_kept_in_sequences_too(files: list[str]) ->
 def test_date_is_that_of_the_source_and_no_time_of_its_making_is_in_it(positive: SeriesResult) -> None:
     found = made(positive)
     assert (found.ContentDate, found.ContentTime) == ("20260102", "000000")
-    assert (found.SeriesDate, found.SeriesTime) == ("20260102", "000000")
+    assert (found.SeriesDate, found.SeriesTime) == ("20260102", "000000")  # of the study; the series has none
     assert not [element.keyword for element in found.iterall() if element.keyword.startswith("InstanceCreation")]
     assert not [element for element in found.iterall() if element.keyword == "ContributionDateTime"]
+
+
+def test_date_of_the_series_of_results_is_that_of_the_source_also_with_a_later_instance(files: list[str]) -> None:
+    for file in files:
+        change(file, SeriesDate="20251231", SeriesTime="235950")
+    change(files[2], ContentDate="20260109", ContentTime="111111")
+    found = made(result_of(files, (0.1, 0.9, 0.6)))
+    assert (found.SeriesDate, found.SeriesTime) == ("20251231", "235950")
+    assert (found.ContentDate, found.ContentTime) == ("20260109", "111111")
+    for file in files:
+        change(file, SeriesDate=None, SeriesTime=None, StudyDate="")
+    assert "SeriesDate" not in made(result_of(files, (0.1, 0.9, 0.6)))
 
 
 def test_object_of_a_source_without_any_date_has_the_present_one(files: list[str]) -> None:
