@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ctonnx.artifacts.run import Run
+from ctonnx.errors import CtonnxError
 from ctonnx.images import Preprocessing
 from ctonnx_bench.experiments.throughput.plain_training import measure_plain
 from ctonnx_bench.experiments.throughput.training import measure_last_epoch
@@ -52,7 +53,15 @@ class Speed:
 
 
 def run(context: Context) -> None:
-    """Trains on phantoms, resumes a training, and measures the speed on random images, at last with compiling."""
+    """Trains on phantoms, resumes a training, and measures the speed on random images, at last with compiling.
+
+    Raises:
+        CtonnxError: If the kit needs a GPU, and PyTorch finds none.
+    """
+    if context.settings.needs_gpu and not torch.cuda.is_available():
+        raise CtonnxError(
+            "expected a GPU that PyTorch can use, found none: training on the CPU takes hours; see the facts"
+        )
     _train_on_phantoms(context)
     if context.has_time(10, "resume"):
         moved = measure_resume(context)

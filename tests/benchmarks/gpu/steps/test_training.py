@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from ctonnx.artifacts.run import Run
+from ctonnx.errors import CtonnxError
+from ctonnx_bench.gpu.settings import KitSettings
 from ctonnx_bench.gpu.step import RUN, Context
 from ctonnx_bench.gpu.steps import training
-from ctonnx_bench.gpu.steps.training import measure_resume, run
+from ctonnx_bench.gpu.steps.training import images_that_fit, measure_resume, run
 from ctonnx_train.training.resume import load_state
 
 pytestmark = pytest.mark.usefixtures("trained_run")  # with it, the network is thin
@@ -52,7 +54,7 @@ def test_resume_that_loses_the_optimizers_state_is_found(
 
 
 def test_compiling_is_left_out_without_time(
-    make_context: Callable[..., Context], tiny: Any, monkeypatch: pytest.MonkeyPatch
+    make_context: Callable[..., Context], tiny: KitSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[bool] = []
 
@@ -70,3 +72,20 @@ def test_compiling_is_left_out_without_time(
     assert context.recorded.failures == [
         "expected a resumed training to end at the same weights, found 0.5 of the way apart"
     ]
+
+
+def test_training_needs_the_gpu_that_it_measures(
+    make_context: Callable[..., Context], tiny: KitSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    context = make_context(replace(tiny, needs_gpu=True))
+    with pytest.raises(CtonnxError, match="expected a GPU that PyTorch can use, found none"):
+        run(context)
+    assert not (context.work / "phantoms").exists()
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds", "expected"), [(1000.0, 60.0, 20_000), (100.0, 60.0, 2944), (1.0, 1.0, 256)]
+)
+def test_slow_gpu_gets_fewer_images(rate: float, seconds: float, expected: int) -> None:
+    assert images_that_fit(20_000, rate, seconds, 128) == expected
