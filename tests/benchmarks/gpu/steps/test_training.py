@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.thin.sitecustomize import thin_resnet50
 
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import CtonnxError
@@ -16,6 +17,12 @@ from ctonnx_bench.gpu.steps.training import images_that_fit, measure_resume, run
 from ctonnx_train.training.resume import load_state
 
 pytestmark = pytest.mark.usefixtures("trained_run")  # with it, the network is thin
+
+
+@pytest.fixture(autouse=True)
+def thin_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the network of the plain loop thin, too."""
+    monkeypatch.setattr("torchvision.models.resnet50", thin_resnet50)
 
 
 def test_speeds_and_a_run_and_its_resume_are_recorded(
@@ -63,6 +70,9 @@ def test_compiling_is_left_out_without_time(
         return {"images_per_second": 1.0, "data_share": 0.0}
 
     monkeypatch.setattr(training, "measure_last_epoch", measure)
+    monkeypatch.setattr(
+        training, "measure_plain", lambda *given, **options: {"images_per_second": 1e3, "data_share": 0.0}
+    )
     monkeypatch.setattr(training, "_train_on_phantoms", lambda context: None)
     monkeypatch.setattr(training, "measure_resume", lambda context: 0.5)
     context = make_context(replace(tiny, compiles=True), seconds=30.0)
