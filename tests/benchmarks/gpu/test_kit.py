@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -136,15 +137,15 @@ def test_step_that_takes_too_long_is_cut_and_its_values_are_kept(run: RunKit, tm
 
 
 def test_step_without_time_in_the_budget_is_left_out_with_the_reason(run: RunKit, tmp_path: Path) -> None:
-    found = run("endless", "good", budget_s=8.0)
+    found = run("endless", "good", budget_s=12.0)
     first, second = report(tmp_path)["steps"]
     assert first["state"] == "cut"
-    assert first["reason"] == "it had not ended after 5 s, the rest of the budget"
+    assert re.fullmatch(r"it had not ended after \d s, the rest of the budget", first["reason"])
     assert (second["state"], second["reason"]) == (
         "left out",
-        "0 s of the budget of 8 s left, 1 s needed",
+        "0 s of the budget of 12 s left, 1 s needed",
     )
-    assert (found.exit_code, found.seconds < 20) == (1, True)
+    assert (found.exit_code, found.seconds < 30) == (1, True)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
