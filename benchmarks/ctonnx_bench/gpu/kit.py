@@ -79,7 +79,7 @@ def run_kit(settings: KitSettings, output: Path, *, command: str, log: Log, step
         OSError: If a report cannot be written.
     """
     kit, start = Kit(settings, command), time.monotonic()
-    work = output / "work"
+    work = output.resolve() / "work"  # the processes have working folders of their own
     work.mkdir(parents=True, exist_ok=True)
     write_reports(kit.as_dict(is_complete=False), output)
     waiting = list(steps)

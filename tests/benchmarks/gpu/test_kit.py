@@ -73,7 +73,8 @@ def run(tiny: KitSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
     def start(*names: str, budget_s: float = 120.0, **options: Any) -> Kit:
         settings = replace(tiny, budget_s=budget_s, thin=False)
         steps = steps_of(*names, **options)
-        return run_kit(settings, tmp_path / "out", command="kit", log=lambda line: None, steps=steps)
+        monkeypatch.chdir(tmp_path)
+        return run_kit(settings, Path("out"), command="kit", log=lambda line: None, steps=steps)
 
     return start
 
