@@ -42,7 +42,7 @@ def test_nan_and_inf_are_rejected_by_every_option(name: str) -> None:
         (
             ("scans", "--provider", "tpu"),
             "Invalid value for '--provider': 'tpu' is not one of 'cpu', 'cuda', 'tensorrt', 'tensorrt-rtx', "
-            "'openvino', 'openvino:gpu', 'openvino:npu', 'coreml', 'mlx', 'directml', 'qnn', 'webgpu'.",
+            "'openvino', 'openvino:gpu', 'openvino:npu', 'coreml', 'mlx', 'directml', 'qnn', 'webgpu', 'auto'.",
         ),
     ],
 )

@@ -16,7 +16,7 @@ LINES = [
     r"reception, node +\d+\.\d instances/s, \d+\.\d+ of the bare server's rate",
     r"first result [+-]\d+\.\d s after the last series settled",
     r"all results -?\d+\.\d s after it, -?\d+\.\d\d of the \d+\.\d s of ctonnx predict --by series",
-    r"memory \d+ MB after 4 instances, \d+ MB after 8",
+    r"memory \d+, \d+ MB, after each 4 instances of 8",
 ]
 
 
