@@ -389,8 +389,7 @@ def test_complete_series_are_one_stream_but_one_that_ended_the_process_is_alone(
         monkeypatch.setattr(node._worker, "process", process)
         for number in range(3):
             send_files(node.port, write_series(tmp_path / str(number), 1))
-            (name,) = set(node.spool.series()) - set(names)
-            names.append(name)
+            names += set(node.spool.series()) - set(names)
         for _ in range(starts):
             node.outbox.start(names[0])
         long_ago = time.monotonic() - 700

@@ -9,7 +9,6 @@ import ssl
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,6 @@ from tests.runtime.server.pacs.node_process import close_socket, eventually
 from ctonnx.errors import CtonnxError
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.server.pacs.audit import AuditLog, audit_lines, verify_audit
-from ctonnx.server.pacs.node import receiver
 from ctonnx.server.pacs.node.receiver import Receiver, _IncomingFile
 from ctonnx.server.pacs.node.settings import ReceiverSettings
 from ctonnx.server.pacs.node.spool import Instance, Spool
@@ -234,30 +232,6 @@ def test_a_peer_that_drops_the_association_leaves_nothing_half_written(tmp_path:
         assert [len(running.spool.files(name)) for name in running.spool.series()] == [1]
         assert send(running, large) == [0]
         assert eventually(lambda: {one.get("state") for one in running.events} >= {"accepted", "aborted", "released"})
-
-
-def test_a_peer_that_sends_a_byte_now_and_then_is_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiver, "_TIMEOUT", 1)
-    with receiving(tmp_path) as running, socket.create_connection(("127.0.0.1", running.receiver.port)) as peer:
-        peer.sendall(b"\x01\x00" + (200).to_bytes(4, "big"))  # of a request for an association
-        assert eventually(lambda: _is_cut(peer))
-
-
-def _is_cut(peer: socket.socket) -> bool:
-    time.sleep(0.2)
-    try:
-        peer.sendall(b"\0")
-    except OSError:
-        return True
-    return False
-
-
-def test_a_pdu_of_four_gigabytes_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiver, "_TIMEOUT", 10)
-    monkeypatch.setattr(receiver, "_LAST_ANSWER", 0.1)
-    with receiving(tmp_path) as running, socket.create_connection(("127.0.0.1", running.receiver.port)) as peer:
-        peer.sendall(b"\x01\x00\xff\xff\xff\xff")
-        assert eventually(lambda: _is_cut(peer))
 
 
 @needs_dcmtk
