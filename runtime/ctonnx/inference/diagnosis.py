@@ -32,7 +32,14 @@ _LOADERS = {
     "libvulkan.so.1": "install the Vulkan loader and the GPU's driver (Debian: libvulkan1, mesa-vulkan-drivers)"
 }
 _OURS = frozenset(package.execution_provider for package in PROVIDERS.values())  # a build has more
-_NO_MEMORY = re.compile(r"out of memory|failed to allocate memory|bad_alloc|bad allocation", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"out of memory|failed to allocate memory|bad_alloc|bad allocation|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+_CALL = re.compile(
+    r"\bCU[A-Z_]+ failure \d+: [^;\n]+"
+)  # of CUDA's libraries: CUDA, CUDNN, CUDNN_FE, CUBLAS, CUFFT, ...
+_PLACE = re.compile(r"\s*;\s*GPU=|\s*;?\s*\bhostname=")  # onnxruntime appends the GPU, the host, the file and the line
 _ON_CPU = "run on --provider cpu here"
 _NO_GPU = f"this machine has no NVIDIA GPU; {_ON_CPU}"
 _ARCHITECTURES = {"x86": "x86", "arm": "ARM"}
@@ -194,9 +201,9 @@ def explain_failure(provider: Provider, onnxruntime: ModuleType, error: str) -> 
 
 def _shortened(error: str) -> str:
     """Returns an error of onnxruntime without C++ signatures and the host name."""
-    if found := re.search(r"\b(CUDA|CUDNN|CUBLAS|CURAND) failure \d+: [^;\n]+", error):
+    if found := _CALL.search(error):
         return found[0].strip()
-    first = error.strip().partition("\n")[0]
+    first = _PLACE.split(error.strip().partition("\n")[0])[0]
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first)[:300]
 
 

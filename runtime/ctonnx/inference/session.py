@@ -1,6 +1,7 @@
 """Opens an ONNX file as an onnxruntime session on the requested provider, and on no other."""
 
 import os
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def open_session(
     The graph of a file is checked first, by `ctonnx.artifacts.onnx_file.operators`.
 
     Small nodes that a provider does not support (a reshape, a comparison) run on the CPU. A convolution on the CPU is
-    an error, as the CPU would then do the provider's work.
+    an error, as the CPU would then do the provider's work, and so are more than half of TensorRT's on CUDA.
 
     Args:
         model: Path of an `.onnx` file, or its bytes.
@@ -195,16 +196,23 @@ def _options(provider: Provider, threads: int, *, optimize: bool, spinning: bool
 
 
 def _check_convolutions(session: Any, provider: Provider) -> None:
-    """Raises ProviderError if the session has the provider but runs convolutions on the CPU."""
+    """Raises ProviderError if the session has the provider but runs convolutions elsewhere.
+
+    None may be on the CPU. TensorRT may leave some to CUDA, on the same GPU, but most are its own: else `cuda` would
+    run under its name. The nodes of an engine are reported as those of the graph that it was built from.
+    """
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return  # older than onnxruntime 1.24
     parts = session.get_provider_graph_assignment_info()
-    convolutions = [part.ep_name for part in parts for node in part.get_nodes() if "Conv" in node.op_type]
-    on_cpu = convolutions.count(PROVIDERS["cpu"].execution_provider)
-    if on_cpu:
+    counts = Counter(part.ep_name for part in parts for node in part.get_nodes() if "Conv" in node.op_type)
+    on_cpu = counts[PROVIDERS["cpu"].execution_provider]
+    elsewhere = counts.total() - counts[PROVIDERS[provider].execution_provider]
+    if on_cpu or elsewhere > counts.total() / 2:
+        other = "cpu" if on_cpu else "cuda"
         raise ProviderError(
-            f"the provider {provider!r} started, and left {on_cpu} of the model's {len(convolutions)} convolutions to "
-            "the CPU; use a model of another precision, or run on --provider cpu"
+            f"the provider {provider!r} started, and left {on_cpu or elsewhere} of the model's {counts.total()} "
+            f"convolutions to {'the CPU' if on_cpu else 'CUDA'}; use a model of another precision, or run on "
+            f"--provider {other}"
         )
 
 

@@ -308,7 +308,12 @@ def test_library_that_does_not_load_for_another_reason_is_reported(monkeypatch: 
 
 @pytest.mark.parametrize(
     "message",
-    ["CUDA failure 2: out of memory", "Failed to allocate memory for requested buffer of size 102760448"],
+    [
+        "CUDA failure 2: out of memory",
+        "Failed to allocate memory for requested buffer of size 102760448",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED",
+    ],
 )
 def test_full_memory_is_reported(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason(monkeypatch, message=message) == (
@@ -328,6 +333,12 @@ def test_full_memory_is_reported(message: str, monkeypatch: pytest.MonkeyPatch) 
             "; file=/src/cuda_execution_provider.cc ; line=355 ; expr=cudaSetDevice(info_.device_id);\n\n",
             "CUDA failure 36: API call is not supported in the installed CUDA driver",
         ),
+        (
+            "CUDNN_FE failure 8: HEURISTIC_QUERY_FAILED ; GPU=0 ; hostname=me ; file=a.cc",
+            "CUDNN_FE failure 8: HEURISTIC_QUERY_FAILED",
+        ),
+        ("it fell over ; GPU=0 ; hostname=me ; file=a.cc", "it fell over"),
+        ("it fell over ; hostname=me ; file=a.cc", "it fell over"),
         ("x" * 500, "x" * 300),
     ],
 )

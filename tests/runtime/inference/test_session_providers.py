@@ -168,6 +168,24 @@ def test_small_nodes_may_stay_on_the_cpu_and_convolutions_go_from_tensorrt_to_cu
     assert [name for name, _ in build.given[1]] == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
 
 
+@pytest.mark.parametrize(("own", "on_cuda"), [(0, 53), (26, 27)])
+def test_tensorrt_that_leaves_most_convolutions_to_cuda_is_rejected(
+    own: int, on_cuda: int, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    parts = (
+        Part("TensorrtExecutionProvider", "Relu", *["Conv"] * own),
+        Part("CUDAExecutionProvider", *["FusedConv"] * on_cuda),
+    )
+    Build(monkeypatch, Session("TensorrtExecutionProvider", "CUDAExecutionProvider", parts=parts))
+    with pytest.raises(ProviderError) as caught:
+        open_session(small, provider="tensorrt")
+    assert str(caught.value) == (
+        f"the provider 'tensorrt' started, and left {on_cuda} of the model's 53 convolutions to CUDA; use a model of "
+        "another precision, or run on --provider cuda"
+    )
+
+
 def test_onnxruntime_reports_the_provider_of_a_convolution() -> None:
     """The check above uses the names of the real onnxruntime."""
     options = session_module._options("openvino", 1, optimize=True, spinning=True)
