@@ -38,7 +38,7 @@ ROOMS = {
     "ctonnx.artifacts.onnx_file": "protobuf metadata operators integrity",
     "ctonnx.inference": "cuda tensorrt providers plugins diagnosis session runner tuning self_test",
     "ctonnx.prediction": "inputs model_selection results cautions streaming predictor device series output",
-    "ctonnx.prediction.device": "verification fastest_provider",
+    "ctonnx.prediction.device": "verification candidates kept_choice fastest_provider",
     "ctonnx.prediction.series": "pseudonyms slices ordering choice repeats grouping reduction stream",
     "ctonnx.prediction.output": (
         "provenance row_order row_formats heatmap_image heatmap_folder group_rows series_picture batch group_batch"

@@ -40,23 +40,24 @@ def show_model(predictor: "Predictor", *, newest: bool) -> None:
 
 
 def chosen_provider(
-    provider: "Provider | Literal['auto']", model: Path | None, threads: int | None
-) -> "tuple[Provider, Path | None]":
-    """Returns the provider and model of a command; for `auto`, the fastest provider with its file, which is printed.
+    provider: "Provider | Literal['auto']", model: Path | None, threads: int | None, *, spinning: bool = True
+) -> "Provider":
+    """Returns the provider of a command; for `auto` the fastest one, which is printed with the reason.
+
+    It is for `model` itself: of a folder, its best file is the measured one, and that of the CPU for `--fallback`.
 
     Raises:
         ModelError: If `auto` finds no model.
         CheckFailed: If no provider passes the verification.
     """
     if provider != "auto":
-        return provider, model
-    from ctonnx.prediction.device.fastest_provider import choice_file, fastest_provider
+        return provider
+    from ctonnx.prediction.device.fastest_provider import fastest_provider
 
     log = partial(click.echo, err=True)
-    choice = fastest_provider(model, threads=threads, log=log)
-    again = f"; measured again without {choice_file(model)}" if choice.is_kept else ""
-    log(f"provider: {choice.summary}{again}")
-    return choice.provider, choice.model
+    choice = fastest_provider(model, threads=threads, spinning=spinning, log=log)
+    log(f"provider: {choice.summary}")
+    return choice.provider
 
 
 def show_newer_run() -> None:

@@ -59,8 +59,8 @@ automatic_provider_option = click.option(
     default="cpu",
     show_default=True,
     help="Execution provider. If it does not run here, the command exits with code 2 and prints how to fix it. auto "
-    "takes the fastest one of those that are installed and pass ctonnx verify: measured once for a model and device, "
-    "and kept next to the model.",
+    "takes the fastest one of those that are installed and pass ctonnx verify: measured once for a model and device "
+    "(at most minutes for each), and kept next to the model.",
 )
 """`--provider` with `auto`, of commands that predict; see `ctonnx.cli.model_banner.chosen_provider`."""
 

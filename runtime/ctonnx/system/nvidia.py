@@ -8,7 +8,7 @@ from typing import Any
 
 from ctonnx.system.procfs import ROOT, first_line
 
-__all__ = ["Driver", "Gpu", "has_nvidia_device", "nvidia_driver"]
+__all__ = ["Driver", "Gpu", "driver_build", "has_nvidia_device", "nvidia_driver"]
 
 _COMPUTE_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 
@@ -60,6 +60,11 @@ def _gpu(library: Any, number: int) -> Gpu:
         library.cuDeviceGetAttribute(ctypes.byref(value), attribute, number)
         capability.append(str(value.value))
     return Gpu(name.value.decode(errors="replace"), ".".join(capability))
+
+
+def driver_build(root: Path = ROOT) -> str:
+    """Returns the line of the driver's kernel module with its release and date; empty if unknown, as on Windows."""
+    return first_line(root / "proc/driver/nvidia/version")
 
 
 def has_nvidia_device(root: Path = ROOT) -> bool | None:

@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 from tests.runtime.changed_exports import as_schema_1
 from tests.runtime.cli.commands.predicting import GOOD, changed_spec, predict
 
 from ctonnx.cli.main import main
+from ctonnx.inference.providers import Provider
 from ctonnx.prediction.device import fastest_provider
 from ctonnx.prediction.device.fastest_provider import Choice
 
@@ -85,8 +87,28 @@ def test_automatic_provider_is_named_with_its_reason(workspace: Path, scans: Pat
     assert result.stdout == predict("scans/a.png").stdout
 
 
-def test_kept_choice_of_the_provider_names_its_file(workspace: Path, scans: Path, monkeypatch: Any) -> None:
-    choice = Choice(provider="cpu", model=workspace / "runs/tiny/export/model.fp32.onnx", candidates=(), is_kept=True)
+def choose(monkeypatch: pytest.MonkeyPatch, provider: Provider, model: Path, **kept: Any) -> None:
+    choice = Choice(provider=provider, model=model, candidates=(), **kept)
     monkeypatch.setattr(fastest_provider, "fastest_provider", lambda model, **options: choice)
+
+
+def test_kept_choice_of_the_provider_names_its_file(
+    workspace: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = workspace / "runs/tiny/export"
+    choose(monkeypatch, "cpu", folder / "model.fp32.onnx", kept_in=folder / "fastest.0.json")
     lines = predict("scans/a.png", "--provider", "auto", "--model", "tiny").stderr.splitlines()
-    assert lines[0].endswith("; measured again without runs/tiny/export/fastest.json")
+    assert lines[0].endswith(f"; remove {folder}/fastest.0.json to measure again")
+
+
+def test_cpu_that_replaces_the_fastest_provider_runs_its_own_model(
+    workspace: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = workspace / "runs/tiny/export"
+    shutil.copy(folder / "model.fp32.onnx", folder / "model.fp16.onnx")
+    choose(monkeypatch, "cuda", folder / "model.fp16.onnx")
+    for model in ((), ("--model", "tiny")):
+        result = predict("scans/a.png", "--provider", "auto", "--fallback", *model)
+        assert result.exit_code == 0
+        assert "note: using the CPU (--fallback): " in result.stderr
+        assert "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu" in result.stderr

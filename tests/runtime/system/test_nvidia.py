@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.runtime.system.linux_files import write
 
-from ctonnx.system.nvidia import Driver, Gpu, has_nvidia_device, nvidia_driver
+from ctonnx.system.nvidia import Driver, Gpu, driver_build, has_nvidia_device, nvidia_driver
 
 
 class Library:
@@ -93,3 +93,10 @@ def test_gpu_of_wsl_is_not_on_the_bus(tmp_path: Path) -> None:
     (tmp_path / "sys/bus/pci/devices").mkdir(parents=True)
     write(tmp_path / "dev/dxg", "")
     assert has_nvidia_device(tmp_path) is None
+
+
+def test_release_of_the_driver_is_read_from_its_module(tmp_path: Path) -> None:
+    line = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build"
+    write(tmp_path / "proc/driver/nvidia/version", f"{line}\nGCC version: 12\n")
+    assert driver_build(tmp_path) == line
+    assert driver_build(tmp_path / "none") == ""

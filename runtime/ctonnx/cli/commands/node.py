@@ -137,6 +137,7 @@ def node(
     \b
     Examples:
       ctonnx node --send-to ORTHANC@127.0.0.1:4242
+      ctonnx node --provider auto --send-to ORTHANC@127.0.0.1:4242
       ctonnx node --host 0.0.0.0 --allow-ae CT1 --allow-address 10.1.0.0/16 --stow http://pacs:8042/dicom-web
       ctonnx node status
       ctonnx node retry
@@ -186,12 +187,11 @@ def node(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     return_freed_memory(arenas=_ARENAS)
-    newest = model is None
-    provider, model = chosen_provider(provider, model, threads)
+    provider = chosen_provider(provider, model, threads, spinning=False)
     # As for many files: a series has many, and threads that wait for each other would take the time of the receiver's.
     workers = workers_for(sys.maxsize, threads=threads)
     predictor = Predictor(model, provider=provider, fallback=fallback, threads=threads, workers=workers, spinning=False)
-    show_model(predictor, newest=newest)
+    show_model(predictor, newest=model is None)
     spec = predictor.spec
     table = ClassCodes() if codes is None else ClassCodes.read(codes, spec.classes)
     rule = required_rule(predictor)

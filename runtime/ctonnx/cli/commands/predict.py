@@ -170,6 +170,7 @@ def predict(
       ctonnx predict --dicom-out results --codes codes.csv series/
       ctonnx predict --dicomweb http://pacs:8042/dicom-web --study 1.2.3 --dicom-out results
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output predictions.jsonl
+      ctonnx predict --provider auto scans/
     """
     from ctonnx.prediction.inputs import find_images, without_outputs
     from ctonnx.prediction.output.batch import OutputSettings, predict_files
@@ -186,25 +187,26 @@ def predict(
         raise click.UsageError("expected --series-filter with --by series, study or patient; for folders, name them")
     _check_folder("--heatmaps", heatmaps, paths)
     _check_folder("--dicom-out", dicom_out, paths)
+    if tuned and (threads is not None or batch_size is not None or fallback):
+        raise click.UsageError("expected --tuned without --threads, --batch-size and --fallback: it sets them")
     source = None
     if address is None:
         found = names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths, log)
         files = without_outputs(found, output=output, heatmaps=heatmaps)
+        provider = chosen_provider(provider, model, threads)
     else:
         from ctonnx.inference.session import check_model_file
         from ctonnx.prediction.model_selection import find_models
         from ctonnx.server.pacs.retrieval import retrieved_study
 
         check_model_file(find_models(model)[0])  # before the PACS is asked
+        provider = chosen_provider(provider, model, threads)
         source = click.get_current_context().with_resource(retrieved_study(address, log))
         files = list(source.files)
     newest = model is None
-    provider, model = chosen_provider(provider, model, threads)
     workers = workers_for(len(files), threads=threads)
     spinning = True
     if tuned:
-        if threads is not None or batch_size is not None or fallback:
-            raise click.UsageError("expected --tuned without --threads, --batch-size and --fallback: it sets them")
         from ctonnx.inference.tuning import read_tuning
         from ctonnx.prediction.model_selection import find_model
 

@@ -121,6 +121,7 @@ def serve(
     Examples:
       ctonnx serve
       ctonnx serve --model runs/lungs --port 9000
+      ctonnx serve --provider auto
       ctonnx serve --host 0.0.0.0 --api-key-file key --tls-cert cert.pem --tls-key key.pem
       curl --data-binary @scan.png -H "Content-Type: image/png" http://127.0.0.1:8000/v1/classify
     """
@@ -150,16 +151,15 @@ def serve(
     key = None if api_key_file is None else _key(api_key_file)
     for file in filter(None, (tls_cert, tls_key)):
         check_file(file, most=_MEGABYTE)
-    newest = model is None
-    provider, model = chosen_provider(provider, model, threads)
     return_freed_memory()
     with ExitStack() as ends:
         sockets = bind(host, port)
         for taken in sockets:
             ends.callback(taken.close)
+        chosen = chosen_provider(provider, model, threads, spinning=False)
         # Idle threads that sleep leave the cores to decoding and to responses, and an idle server uses no CPU time.
         predictor = ends.enter_context(
-            Predictor(model, provider=provider, fallback=fallback, threads=threads, spinning=False)
+            Predictor(model, provider=chosen, fallback=fallback, threads=threads, spinning=False)
         )
         settings = Settings(
             limits=limits,
@@ -169,7 +169,7 @@ def serve(
             key=key,
             origins=origins,
         )
-        show_model(predictor, newest=newest)
+        show_model(predictor, newest=model is None)
         secrets = [file for file in (api_key_file, tls_key) if file]
         for warning in _warnings(
             key, secrets, origins, reachable=is_reachable(sockets), encrypted=tls_cert is not None

@@ -15,6 +15,8 @@ from ctonnx.cli.commands import node as command  # after the extra
 from ctonnx.cli.main import main
 from ctonnx.errors import ModelError
 from ctonnx.prediction import predictor
+from ctonnx.prediction.device import fastest_provider
+from ctonnx.prediction.device.fastest_provider import Choice
 from ctonnx.server.pacs.audit import AuditLog, open_site_key
 from ctonnx.server.pacs.node.outbox import Outbox
 from ctonnx.system import memory
@@ -161,3 +163,24 @@ def test_memory_goes_back_and_each_thread_has_a_worker(tmp_path: Path, monkeypat
     monkeypatch.setattr(predictor, "Predictor", opened)
     assert node("--results", "none", "--folder", tmp_path, "--threads", 2).exit_code != 0
     assert (found["memory goes back"], found["workers"], found["spinning"]) == (True, 2, False)
+
+
+def test_automatic_provider_is_measured_with_the_threads_of_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, Any] = {}
+
+    def choose(model: Path | None, **options: Any) -> Choice:
+        found.update(asked=(model, options["threads"], options["spinning"]))
+        return Choice(provider="openvino", model=tmp_path / "model.fp32.onnx", candidates=())
+
+    def opened(model: Path | None, *, provider: str, **settings: Any) -> None:
+        found.update(opened=(model, provider))
+        raise ModelError("no model")
+
+    monkeypatch.setattr(memory, "return_freed_memory", lambda *, arenas: None)
+    monkeypatch.setattr(fastest_provider, "fastest_provider", choose)
+    monkeypatch.setattr(predictor, "Predictor", opened)
+    words = ("--results", "none", "--folder", tmp_path, "--threads", 2, "--provider", "auto", "-m", "lungs")
+    assert node(*words).stderr.startswith("provider: openvino (")
+    assert found == {"asked": (Path("lungs"), 2, False), "opened": (Path("lungs"), "openvino")}

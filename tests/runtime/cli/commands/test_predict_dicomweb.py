@@ -23,6 +23,8 @@ from tests.runtime.server.pacs import orthanc
 from tests.runtime.server.pacs.builders import new_uid, write_series
 from tests.runtime.server.pacs.dicomweb import FakeServer, serving
 
+from ctonnx.errors import CheckFailed
+from ctonnx.prediction.device import fastest_provider
 from ctonnx.server.pacs.retrieval import RetrievedStudy
 
 STUDY = new_uid()
@@ -98,6 +100,18 @@ def test_a_missing_model_is_reported_before_the_server_is_asked(
     result = predict("--dicomweb", fake.url, "--study", STUDY, *words)
     assert (result.stdout, result.exit_code) == ("", 2)
     assert result.stderr.startswith(f"Error: {sentence}")
+    assert fake.requests == []
+
+
+def test_auto_measures_before_the_server_is_asked(
+    fake: FakeServer, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise CheckFailed("none passes")
+
+    monkeypatch.setattr(fastest_provider, "fastest_provider", fail)
+    result = predict("--dicomweb", fake.url, "--study", STUDY, "-m", model, "--provider", "auto")
+    assert (result.exit_code, result.stderr) == (1, "Error: none passes\n")
     assert fake.requests == []
 
 

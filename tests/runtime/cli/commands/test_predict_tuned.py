@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from ctonnx.cli.main import main
 from ctonnx.inference.tuning import Setting, Tuning, save_tuning
+from ctonnx.prediction.device import fastest_provider
 from ctonnx.prediction.predictor import Predictor
 
 ONE = Setting(threads=1, workers=1, batch_size=1, spinning=False, images_per_s=1.0)
@@ -60,6 +61,14 @@ def test_tuning_of_another_file_is_rejected(workspace: Path) -> None:
     result = predict("--tuned", "scan.png")
     assert result.exit_code == 2
     assert "found one for model_sha256" in result.stderr
+
+
+def test_options_that_the_tuning_sets_are_rejected_before_auto_measures(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fastest_provider, "fastest_provider", lambda *arguments, **options: pytest.fail("measured"))
+    result = predict("--tuned", "--threads", "1", "--provider", "auto", "scan.png")
+    assert (result.exit_code, "expected --tuned without --threads" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("option", ["--threads", "--batch-size"])

@@ -1,6 +1,7 @@
 """`ctonnx serve`: wrong use is rejected at once, and options reach the server."""
 
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ctonnx.cli.main import main
+from ctonnx.prediction.device import fastest_provider
+from ctonnx.prediction.device.fastest_provider import Choice
 from ctonnx.server.transport import lifecycle
 from ctonnx.server.transport.middleware import RequestMiddleware
 from ctonnx.system import memory
@@ -88,6 +91,34 @@ def test_every_option_reaches_the_server(
     assert seen["certificate"] == tmp_path / "key"
     assert (found["predictor"].threads, found["predictor"].spinning) == (1, False)
     assert "serving: https://127.0.0.1:" in result.stderr
+
+
+def test_automatic_provider_is_measured_with_the_threads_of_the_server(
+    model: Path, seen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def choose(model: Path, **options: Any) -> Choice:
+        asked.append((model, options["threads"], options["spinning"]))
+        return Choice(provider="cpu", model=model, candidates=())
+
+    monkeypatch.setattr(fastest_provider, "fastest_provider", choose)
+    result = serve("-m", model, "--port", 0, "--provider", "auto", "--threads", 1)
+    assert result.exit_code == 0
+    assert result.stderr.startswith(
+        f"provider: cpu (the only provider that is installed)\nmodel: {model} (fp32 on cpu)"
+    )
+    assert asked == [(model, 1, False)]
+
+
+def test_port_in_use_is_reported_before_auto_measures(
+    model: Path, seen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fastest_provider, "fastest_provider", lambda *arguments, **options: pytest.fail("measured"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = serve("-m", model, "--port", taken.getsockname()[1], "--provider", "auto")
+    assert result.exit_code == 2
+    assert "it is in use" in result.stderr
 
 
 def test_reachable_server_without_a_key_gives_a_warning(model: Path, seen: dict[str, Any], tmp_path: Path) -> None:
