@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test ci lint types slim extras extras-all format docs site bench gpu gpu-rehearsal clean
+.PHONY: demo test ci lint types slim extras extras-all devices format docs site bench gpu gpu-rehearsal clean
 
 demo: $(READY)  ## the whole workflow on synthetic phantoms
 	$(BIN)/ctonnx demo
@@ -34,6 +34,10 @@ extras: $(READY)  ## each extra, and each set that README and docs name, in an e
 
 extras-all: $(READY)  ## the large ones too: CUDA's libraries, large plugins, TensorBoard, [all]; downloads gigabytes
 	$(BIN)/python -m tests.extras --all
+	$(BIN)/python -m tests.devices
+
+devices: $(READY)  ## for which systems, processors and Pythons the wheels exist; it downloads only metadata
+	$(BIN)/python -m tests.devices
 
 format: $(READY)
 	$(BIN)/ruff check --fix
