@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.devices import PLATFORMS, SETS, Case, cases, fault
+from tests.devices import PLATFORMS, SETS, Case, Platform, cases, fault
 from tests.environments import REPOSITORY
 
 WHEEL = Path("/wheels/ctonnx-0.3.0-py3-none-any.whl")
@@ -52,9 +52,9 @@ def test_uv_resolves_the_wheel_for_the_platform_from_wheels_alone() -> None:
 
 
 @pytest.mark.parametrize("platform", PLATFORMS, ids=lambda platform: platform.name)
-def test_page_has_every_platform(platform: object) -> None:
+def test_page_has_every_platform(platform: Platform) -> None:
     page = (REPOSITORY / "docs/guide/devices.md").read_text(encoding="utf-8")
-    assert f"| {getattr(platform, 'name', None)} |" in page
+    assert f"| {platform.name} |" in page
 
 
 def test_number_of_sets_with_wheels_is_the_documented_one() -> None:
