@@ -6,7 +6,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test ci lint types slim extras extras-all devices format docs site bench gpu gpu-rehearsal clean
+.PHONY: demo test ci lint types slim extras extras-all devices format docs site bench wheels gpu-wheels gpu \
+	gpu-rehearsal clean
 
 demo: $(READY)  ## the whole workflow on synthetic phantoms
 	$(BIN)/ctonnx demo
@@ -56,6 +57,17 @@ bench: $(READY)  ## start-up times, overheads, the spinning threads and the serv
 	$(BIN)/python -m ctonnx_bench.experiments.overheads.harness
 	$(BIN)/python -m ctonnx_bench.experiments.overheads.thread_spinning
 	$(BIN)/python -m ctonnx_bench.experiments.serving.server
+
+# On any Python with pip, without .venv: `make wheels DIR=offline EXTRAS=cpu,dicom OPTIONS="--python 3.12"`.
+EXTRAS := cpu
+COLLECT = PYTHONPATH="$(CURDIR)/runtime:$(CURDIR)/benchmarks:$(CURDIR)/offline" $(PYTHON) -m ctonnx_offline \
+	"$(or $(DIR),$(error expected the new folder: make $@ DIR=...))"
+
+wheels:  ## ctonnx for a machine without a network, in parts of 60 MB: docs/guide/offline.md
+	$(COLLECT) --extras "$(EXTRAS)" $(OPTIONS)
+
+gpu-wheels:  ## what the GPU kit needs on such a machine with PyTorch: docs/guide/gpu.md
+	$(COLLECT) --gpu-kit $(OPTIONS)
 
 # On the Python that has PyTorch for CUDA, without .venv: `make gpu WHEELS=wheels PYTHON=python3`.
 gpu:  ## the GPU kit, at most 9 minutes: docs/guide/gpu.md

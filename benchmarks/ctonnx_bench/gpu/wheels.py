@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["checkout_metadata", "install", "requirements", "wheels_folder"]
+__all__ = ["OF_THE_MACHINE", "checkout_metadata", "install", "requirements", "wheels_folder"]
 
 _EXTRAS = ("gpu", "train", "export", "bench", "serve")
 _TEST_TOOLS = ("filelock", "pytest")
-_OF_THE_MACHINE = ("torch", "torchvision")
+OF_THE_MACHINE = ("torch", "torchvision")
+"""Packages that a machine with PyTorch has; another version could be one for another CUDA."""
 
 
 def wheels_folder(arguments: Sequence[str]) -> Path | None:
@@ -31,10 +32,13 @@ def wheels_folder(arguments: Sequence[str]) -> Path | None:
     return None
 
 
-def requirements(project: Path, wheels: Path) -> list[str]:
-    """Returns the requirements of the kit in pyproject.toml, without those that the machine has: PyTorch.
+def requirements(project: Path, *, with_cuda: bool, with_torch: bool) -> list[str]:
+    """Returns the requirements of the kit in pyproject.toml.
 
-    CUDA's libraries are left to PyTorch, which has them, unless the folder has the wheel of cuDNN.
+    Args:
+        project: File pyproject.toml.
+        with_cuda: Whether onnxruntime brings CUDA's libraries; else it uses those of PyTorch.
+        with_torch: Whether PyTorch and torchvision are included; else the machine has them.
     """
     table = tomllib.loads(project.read_text(encoding="utf-8"))
     optional = table["project"]["optional-dependencies"]
@@ -47,9 +51,9 @@ def requirements(project: Path, wheels: Path) -> list[str]:
             else:
                 found.append(line)
     found += [line for line in table["dependency-groups"]["dev"] if _name(line) in _TEST_TOOLS]
-    if not any(wheels.glob("nvidia_cudnn_*.whl")):
+    if not with_cuda:
         found = [line.replace("onnxruntime-gpu[cuda,cudnn]", "onnxruntime-gpu") for line in found]
-    return [line for line in dict.fromkeys(found) if _name(line) not in _OF_THE_MACHINE]
+    return [line for line in dict.fromkeys(found) if with_torch or _name(line) not in OF_THE_MACHINE]
 
 
 def install(wheels: Path, project: Path) -> None:
@@ -60,8 +64,16 @@ def install(wheels: Path, project: Path) -> None:
     """
     if not wheels.is_dir():
         raise SystemExit(f"expected a folder of wheels for --wheels, found none at '{wheels}'")
+    if (wheels / "join.py").is_file() and not any(wheels.glob("*.whl")):
+        raise SystemExit(
+            f"expected a folder of wheels for --wheels, found their parts in '{wheels}'; run "
+            f"'{wheels / 'join.py'}' with Python, and take the folder of wheels that it writes"
+        )
+    with_torch = any(wheels.glob("torch-*.whl"))  # it brings CUDA's libraries, that of cuDNN too
+    with_cuda = not with_torch and any(wheels.glob("nvidia_cudnn_*.whl"))
+    needed = requirements(project, with_cuda=with_cuda, with_torch=with_torch)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
-    done = subprocess.run([*command, "--find-links", str(wheels), *requirements(project, wheels)], check=False)
+    done = subprocess.run([*command, "--find-links", str(wheels), *needed], check=False)
     if done.returncode:
         raise SystemExit(
             f"expected wheels of every requirement in '{wheels}', found that pip failed (see above); collect the "
