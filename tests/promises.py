@@ -341,23 +341,26 @@ def openvino_build(environment: Environment) -> None:
 def offline(environment: Environment) -> None:
     """Runs the commands of docs/guide/offline.md, the second half without a package index or network."""
     page = (REPOSITORY / "docs/guide/offline.md").read_text(encoding="utf-8")
-    connected, cut_off = (
+    connected, _, cut_off = (
         "\n".join(re.findall(r"^\$ (.*)$", block, re.MULTILINE))
         for block in re.findall(r"^```console\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     )
     work, python = environment.work, Path(sys.executable).parent
-    for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "constraints.txt", "Makefile", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, work)
-    for name in ("runtime", "train", "export", "benchmarks"):
+    for name in ("runtime", "train", "export", "benchmarks", "offline"):
         shutil.copytree(REPOSITORY / name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
     (work / "runs/tiny").rename(work / "runs/lungs")
     variables = {**environment.variables, "PATH": f"{python}{os.pathsep}{environment.variables['PATH']}"}
     run(["bash", "-e", "-c", connected], work, variables)
-    shutil.copytree(work / "phantoms/test", work / "offline/scans")
+    there = work / "another machine"
+    there.mkdir()
+    (work / "bundle").rename(there / "bundle")
+    shutil.copytree(work / "phantoms/test", there / "bundle/scans")
     unreachable = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     alone = {name: value for name, value in variables.items() if not name.startswith("PIP_")}
     alone |= unreachable | {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
-    output = run(["bash", "-e", "-c", cut_off], work, alone).stdout
+    output = run(["bash", "-e", "-c", cut_off], there, alone).stdout
     expect("  verified\n" in output, True, output)
 
 

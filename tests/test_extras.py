@@ -20,12 +20,15 @@ def checked() -> set[frozenset[str]]:
 
 
 def named_in(text: str) -> set[frozenset[str]]:
-    """Returns the sets of extras in arguments of pip: `ctonnx[cpu,serve]`, `.[cpu]` or a wheel.
+    """Returns the sets of extras in arguments of pip, `ctonnx[cpu,serve]`, `.[cpu]` or a wheel, and of `make wheels`.
 
     >>> sorted(map(sorted, named_in('pip install "ctonnx[cpu,serve]" or ".[dicom]", not tritonclient[http]')))
     [['cpu', 'serve'], ['dicom']]
+    >>> named_in("make wheels DIR=bundle EXTRAS=tiff")
+    {frozenset({'tiff'})}
     """
-    return {frozenset(found.split(",")) for found in re.findall(r'"(?:\.|(?:\./)?ctonnx\S*?)\[([\w,-]+)\]', text)}
+    named = r'(?:"(?:\.|(?:\./)?ctonnx\S*?)\[|\bEXTRAS=)([\w,-]+)'
+    return {frozenset(found.split(",")) for found in re.findall(named, text)}
 
 
 def extras() -> dict[str, list[str]]:

@@ -18,12 +18,14 @@ PACKAGES = {
     "ctonnx_train": ROOT / "train/ctonnx_train",
     "ctonnx_export": ROOT / "export/ctonnx_export",
     "ctonnx_bench": ROOT / "benchmarks/ctonnx_bench",
+    "ctonnx_offline": ROOT / "offline/ctonnx_offline",
 }
 MAY_IMPORT = {
     "ctonnx": set[str](),
     "ctonnx_train": {"ctonnx"},
     "ctonnx_export": {"ctonnx", "ctonnx_train"},
     "ctonnx_bench": {"ctonnx", "ctonnx_train", "ctonnx_export"},
+    "ctonnx_offline": {"ctonnx", "ctonnx_bench"},
 }
 ROOMS = {
     "ctonnx": "errors system parity images artifacts inference prediction server cli",
@@ -99,6 +101,7 @@ ROOMS = {
     "ctonnx_bench.experiments.serving": "load server pacs_node",
     "ctonnx_bench.experiments.end_to_end": "peers folder",
     "ctonnx_bench.experiments.end_to_end.peers": "peer ctonnx pytorch ultralytics optimum",
+    "ctonnx_offline": "standards target placeholders pip_calls checking parts join bundle cli",
 }
 """The entries of each folder. An entry imports only entries to its left in its folder."""
 

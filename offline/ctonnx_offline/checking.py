@@ -1,4 +1,4 @@
-"""Reads collected wheels: can each be installed on the target, and does it find all its requirements there?"""
+"""Checks collected wheels: each can be installed on the target, and finds all its requirements there."""
 
 import email
 import zipfile

@@ -117,7 +117,7 @@ def _gather(arguments: argparse.Namespace, target: Target, wheels: Path, work: P
         default = [] if arguments.include == "torch" else list(OF_THE_MACHINE)
         roots, files, title = every, every, "the GPU kit of ctonnx"
     else:
-        own = pip_calls.build_wheel(CHECKOUT, wheels)
+        own = pip_calls.build_wheel(CHECKOUT, wheels, work)
         extras = f"[{','.join(_words(arguments.extras))}]" if _words(arguments.extras) else ""
         every, default = list(read_wheel(own).requires), []
         roots, files, title = [f"ctonnx{extras}"], [f"{own}{extras}"], f"ctonnx{extras} {read_wheel(own).version}"

@@ -17,9 +17,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Failure", "check_parts", "join", "main"]
+__all__ = ["MANIFEST", "Failure", "join", "main", "next_step"]
 
-CHUNK = 1 << 20
+_CHUNK = 1 << 20
 MANIFEST = "manifest.json"
 
 
@@ -50,25 +50,25 @@ def join(folder: Path, output: Path) -> None:
     Raises:
         Failure: If a part is missing or damaged, the disk is full, or the output has other files.
     """
-    manifest = read_manifest(folder)
+    manifest = _read_manifest(folder)
     wheels = manifest["wheels"]
     total = sum(wheel["size"] for wheel in wheels)
-    if is_complete(wheels, output):
-        show(f"the {len(wheels)} wheels in {output} are complete")
+    if _is_complete(wheels, output):
+        _show(f"the {len(wheels)} wheels in {output} are complete")
     else:
-        check_output(wheels, output)
-        found = check_parts(manifest["parts"], folder)
+        _check_output(wheels, output)
+        found = _check_parts(manifest["parts"], folder)
         existing = next(place for place in (output, *output.parents) if place.exists())
         free = shutil.disk_usage(str(existing)).free
         if free < total:
             wanted = "expected {} free for the wheels in {}, found {}"
-            raise Failure(wanted.format(megabytes(total), output, megabytes(free)))
-        write_wheels(wheels, found, output)
-        show(f"joined {len(wheels)} wheels, {megabytes(total)}, each with its SHA-256: {output}")
-    show(next_step(manifest, folder, output))
+            raise Failure(wanted.format(_megabytes(total), output, _megabytes(free)))
+        _write_wheels(wheels, found, output)
+        _show(f"joined {len(wheels)} wheels, {_megabytes(total)}, each with its SHA-256: {output}")
+    _show(next_step(manifest, folder, output))
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> dict[str, Any]:
     """Reads the list of parts and wheels.
 
     Raises:
@@ -86,14 +86,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def is_complete(wheels: list[dict[str, Any]], output: Path) -> bool:
+def _is_complete(wheels: list[dict[str, Any]], output: Path) -> bool:
     """Returns True if a folder has exactly these wheels."""
     if not output.is_dir() or sorted(file.name for file in output.iterdir()) != sorted(w["name"] for w in wheels):
         return False
-    return all(fault_of(output / wheel["name"], wheel) is None for wheel in wheels)
+    return all(_fault_of(output / wheel["name"], wheel) is None for wheel in wheels)
 
 
-def check_output(wheels: list[dict[str, Any]], output: Path) -> None:
+def _check_output(wheels: list[dict[str, Any]], output: Path) -> None:
     """Checks that the folder of wheels is new, or has only wheels of an earlier call.
 
     Raises:
@@ -107,7 +107,7 @@ def check_output(wheels: list[dict[str, Any]], output: Path) -> None:
         raise Failure(wanted.format(output, others[0]))
 
 
-def check_parts(parts: list[dict[str, Any]], folder: Path) -> dict[str, Path]:
+def _check_parts(parts: list[dict[str, Any]], folder: Path) -> dict[str, Path]:
     """Checks every part and returns the path of each.
 
     Raises:
@@ -116,20 +116,20 @@ def check_parts(parts: list[dict[str, Any]], folder: Path) -> dict[str, Path]:
     found, faults = {}, 0
     for part in parts:
         places = [folder / "parts" / part["name"], folder / part["name"]]
-        reasons = {place: fault_of(place, part) for place in places}
+        reasons = {place: _fault_of(place, part) for place in places}
         good = [place for place in places if reasons[place] is None]
         if good:
             found[part["name"]] = good[0]
         faults += not good
         reason = "" if good else next((r for r in reasons.values() if r != "missing"), "missing")
-        show("{}: {}".format(part["name"], reason or "correct"))
+        _show("{}: {}".format(part["name"], reason or "correct"))
     if faults:
         wanted = "{} of {} parts missing or damaged; copy them again and run join.py again"
         raise Failure(wanted.format(faults, len(parts)))
     return found
 
 
-def fault_of(path: Path, entry: dict[str, Any]) -> str | None:
+def _fault_of(path: Path, entry: dict[str, Any]) -> str | None:
     """Returns the fault of a file, or None."""
     if not path.is_file():
         return "missing"
@@ -138,12 +138,12 @@ def fault_of(path: Path, entry: dict[str, Any]) -> str | None:
         return "damaged, {} of {} bytes".format(size, entry["size"])
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        for chunk in iter(lambda: file.read(CHUNK), b""):
+        for chunk in iter(lambda: file.read(_CHUNK), b""):
             digest.update(chunk)
     return None if digest.hexdigest() == entry["sha256"] else "damaged, its SHA-256 is another"
 
 
-def write_wheels(wheels: list[dict[str, Any]], parts: dict[str, Path], output: Path) -> None:
+def _write_wheels(wheels: list[dict[str, Any]], parts: dict[str, Path], output: Path) -> None:
     """Writes the wheels under a temporary name, checks each, and renames the folder.
 
     Raises:
@@ -155,8 +155,8 @@ def write_wheels(wheels: list[dict[str, Any]], parts: dict[str, Path], output: P
     temporary.mkdir()
     try:
         for wheel in wheels:
-            write_wheel(temporary / wheel["name"], wheel["pieces"], parts)
-            fault = fault_of(temporary / wheel["name"], wheel)
+            _write_wheel(temporary / wheel["name"], wheel["pieces"], parts)
+            fault = _fault_of(temporary / wheel["name"], wheel)
             if fault:
                 raise Failure("expected the wheel {}, found it {}".format(wheel["name"], fault))
         if output.exists():
@@ -166,12 +166,12 @@ def write_wheels(wheels: list[dict[str, Any]], parts: dict[str, Path], output: P
         shutil.rmtree(str(temporary), ignore_errors=True)
 
 
-def write_wheel(path: Path, pieces: list[dict[str, str]], parts: dict[str, Path]) -> None:
+def _write_wheel(path: Path, pieces: list[dict[str, str]], parts: dict[str, Path]) -> None:
     """Writes the pieces of a wheel, one after the other."""
     with path.open("wb") as target:
         for piece in pieces:
             with zipfile.ZipFile(str(parts[piece["part"]])) as part, part.open(piece["entry"]) as source:
-                shutil.copyfileobj(source, target, CHUNK)
+                shutil.copyfileobj(source, target, _CHUNK)
 
 
 def next_step(manifest: dict[str, Any], folder: Path, output: Path) -> str:
@@ -190,13 +190,13 @@ def next_step(manifest: dict[str, Any], folder: Path, output: Path) -> str:
     return "\n".join(lines)
 
 
-def show(line: str) -> None:
+def _show(line: str) -> None:
     """Writes a line to the terminal."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-def megabytes(size: int) -> str:
+def _megabytes(size: int) -> str:
     """Returns a size in MB (10^6 bytes)."""
     return f"{size / 1e6:.1f} MB"
 

@@ -56,30 +56,27 @@ class Resolved:
 
 
 def check_pip() -> None:
-    """Checks that this Python has a recent pip.
+    """Checks that the pip of this Python is recent.
 
     Raises:
-        CtonnxError: If it has none, or an older one.
+        CtonnxError: If it is older.
     """
-    try:
-        found = metadata.version("pip")
-    except metadata.PackageNotFoundError:
-        found = "none"
+    found = metadata.version("pip")
     numbers = re.match(r"(\d+)\.(\d+)", found)
-    if not numbers or (int(numbers[1]), int(numbers[2])) < _OLDEST_PIP:
+    if numbers and (int(numbers[1]), int(numbers[2])) < _OLDEST_PIP:
         raise CtonnxError(
             f"expected pip {_OLDEST_PIP[0]}.{_OLDEST_PIP[1]} or newer in '{sys.executable}', found {found}; take the "
             "Python of an environment: python3 -m venv --upgrade-deps collecting"
         )
 
 
-def build_wheel(checkout: Path, folder: Path) -> Path:
-    """Builds the wheel of ctonnx from a checkout and returns its path.
+def build_wheel(checkout: Path, folder: Path, work: Path) -> Path:
+    """Builds the wheel of ctonnx from a checkout into a folder, and returns its path.
 
     Raises:
         CtonnxError: If pip fails.
     """
-    _pip(["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(checkout)], folder, "to build ctonnx")
+    _pip(["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(checkout)], work, "to build ctonnx")
     [wheel] = folder.glob("ctonnx-*.whl")
     return wheel
 

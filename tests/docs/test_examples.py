@@ -113,8 +113,9 @@ def test_options_of_a_page_are_those_of_the_commands(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [*_PAGES, _ROOT / "Makefile"], ids=lambda page: page.name)
 def test_modules_of_a_page_are_there(page: Path) -> None:
-    named = set(re.findall(r"python -m (ctonnx_bench(?:\.\w+)*)", page.read_text(encoding="utf-8")))
-    paths = {name: _ROOT / "benchmarks" / name.replace(".", "/") for name in named}
+    named = set(re.findall(r"-m (ctonnx_(?:bench|offline)(?:\.\w+)*)", page.read_text(encoding="utf-8")))
+    folders = {"ctonnx_bench": "benchmarks", "ctonnx_offline": "offline"}
+    paths = {name: _ROOT / folders[name.partition(".")[0]] / name.replace(".", "/") for name in named}
     files = {name: (path.with_suffix(".py"), path / "__main__.py") for name, path in paths.items()}
     missing = [name for name, places in files.items() if not any(file.is_file() for file in places)]
     assert missing == []

@@ -28,20 +28,51 @@ def test_folder_is_read_before_the_command_line_is_parsed(arguments: list[str], 
     assert wheels_folder(arguments) == expected
 
 
-def test_requirements_are_those_of_the_steps_without_pytorch(tmp_path: Path) -> None:
-    found = requirements(PROJECT, tmp_path)
+def test_requirements_are_those_of_the_steps_without_pytorch() -> None:
+    found = requirements(PROJECT, with_cuda=False, with_torch=False)
     names = {line.split(">")[0].split("=")[0] for line in found}
     assert {"click", "numpy", "pillow", "onnx", "lightning", "psutil", "uvicorn", "pytest", "filelock"} <= names
     assert "onnxruntime-gpu" in names
     assert not {"torch", "torchvision", "onnxruntime", "ctonnx[evaluate]"} & names
     assert len(found) == len(set(found))
 
+    both = requirements(PROJECT, with_cuda=True, with_torch=True)
+    names = {line.split(">")[0] for line in both}
+    assert {"torch", "torchvision", "onnxruntime-gpu[cuda,cudnn]"} <= names
 
-def test_cudas_libraries_are_pytorchs_unless_there_are_wheels(tmp_path: Path) -> None:
-    (tmp_path / "nvidia_ml_py-13-py3-none-any.whl").touch()  # no library of CUDA
-    assert "onnxruntime-gpu>=1.23" in requirements(PROJECT, tmp_path)
-    (tmp_path / "nvidia_cudnn_cu13-9.1-py3-none-manylinux.whl").touch()
-    assert any(line.startswith("onnxruntime-gpu[cuda,cudnn]") for line in requirements(PROJECT, tmp_path))
+
+@pytest.mark.parametrize(
+    ("wheels", "with_cuda", "with_torch"),
+    [
+        (["nvidia_ml_py-13-py3-none-any.whl"], False, False),  # no library of CUDA
+        (["nvidia_cudnn_cu13-9.1-py3-none-manylinux.whl"], True, False),
+        (["nvidia_cudnn_cu13-9.1-py3-none-manylinux.whl", "torch-2.15.0-cp312-cp312-manylinux.whl"], False, True),
+        (["torchmetrics-1.9.0-py3-none-any.whl"], False, False),
+    ],
+)
+def test_cuda_and_pytorch_are_the_machines_unless_there_are_wheels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheels: list[str], with_cuda: bool, with_torch: bool
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **options: Any) -> SimpleNamespace:
+        commands.append(command)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr("subprocess.run", run)
+    for name in wheels:
+        (tmp_path / name).touch()
+    install(tmp_path, PROJECT)
+    names = {word.split(">")[0] for word in commands[0]}
+    assert ("onnxruntime-gpu[cuda,cudnn]" in names) == with_cuda
+    assert ("onnxruntime-gpu" in names) != with_cuda
+    assert ("torch" in names) == ("torchvision" in names) == with_torch
+
+
+def test_folder_of_parts_is_joined_first(tmp_path: Path) -> None:
+    (tmp_path / "join.py").touch()
+    with pytest.raises(SystemExit, match=r"found their parts in .*; run '.*join.py' with Python, and take the folder"):
+        install(tmp_path, PROJECT)
 
 
 def test_pip_installs_from_the_folder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
