@@ -10,6 +10,7 @@ from pathlib import Path
 from ctonnx.cli.signals import Terminated, signals_as_exceptions
 from ctonnx.errors import CtonnxError
 from ctonnx.system.files import atomic_folder
+from ctonnx.system.temporary_files import remove_leftovers
 from ctonnx_bench.gpu.wheels import OF_THE_MACHINE, requirements
 from ctonnx_offline import pip_calls
 from ctonnx_offline.bundle import Bundle, check_folder, write_bundle
@@ -88,6 +89,7 @@ def collect(arguments: argparse.Namespace) -> None:
     check_folder(arguments.folder)
     pip_calls.check_pip()
     target = Target.of(arguments.python, arguments.platform)
+    remove_leftovers([arguments.folder.absolute().parent], _log)
     with atomic_folder(arguments.folder) as folder, tempfile.TemporaryDirectory(dir=folder) as name:
         work = Path(name)
         wheels = work / "wheels"

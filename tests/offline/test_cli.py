@@ -170,22 +170,30 @@ def test_folder_with_files_is_an_error_of_the_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to handle")
-def test_signal_during_pip_leaves_nothing(tmp_path: Path) -> None:
-    """A pip that does not end builds the wheel of ctonnx."""
+def test_signal_during_pip_leaves_nothing(tmp_path: Path, shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pip that does not end builds the wheel of ctonnx. After SIGKILL, the next call removes what it left."""
     fake = tmp_path / "fake"
     (fake / "pip").mkdir(parents=True)
     (fake / "pip/__init__.py").touch()
-    (fake / "pip/__main__.py").write_text("import time\ntime.sleep(60)\n", encoding="utf-8")
+    (fake / "pip/__main__.py").write_text(
+        "import os, time\nparent = os.getppid()\nwhile os.getppid() == parent:\n    time.sleep(0.05)\n",
+        encoding="utf-8",
+    )
     parent = tmp_path / "parent"
     parent.mkdir()
     variables = os.environ | {"PYTHONPATH": str(fake)}
-    with subprocess.Popen([sys.executable, "-m", "ctonnx_offline", str(parent / "bundle")], env=variables) as process:
-        while not list(parent.glob(".bundle.*/tmp*/pip")):
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 143
-    assert os.listdir(parent) == []
+    for number, exit_code in ((signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):
+        command = [sys.executable, "-m", "ctonnx_offline", str(parent / "bundle")]
+        with subprocess.Popen(command, env=variables) as process:
+            while not list(parent.glob(".bundle.*/tmp*/pip")):
+                assert process.poll() is None
+                time.sleep(0.02)
+            process.send_signal(number)
+            assert process.wait(20) == exit_code
+        assert len(os.listdir(parent)) == (0 if exit_code > 0 else 2)  # the folder and its lock
+    collect(str(parent / "bundle"))
+    assert os.listdir(parent) == ["bundle"]
+    assert "of a killed process" in capsys.readouterr().err
 
 
 def bare_python(*folders: Path) -> "subprocess.CompletedProcess[str]":
