@@ -301,7 +301,7 @@ def novelty(seed: int = 0) -> NoveltyDistance:
     for part, width in (("features", 2048), ("thumbnail", 64)):
         sizes = {"shift": (width,), "weight": (width, 3), "means": (2, 3)}
         arrays |= {f"{part}.{name}": rng.normal(size=size).astype(np.float32) for name, size in sizes.items()}
-    return NoveltyDistance(arrays | {"typical": np.array([1, 2], np.float32)})
+    return NoveltyDistance(arrays | {"typical": np.array([1, 2], np.float32)}, 64)
 
 
 @pytest.fixture

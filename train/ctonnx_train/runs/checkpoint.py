@@ -157,7 +157,8 @@ def _load_novelty(run: Run, record: RunRecord) -> NoveltyDistance | None:
             found = reason_of(error)
             continue
         if (digest := sha256_of(content)) == record.novelty_sha256:
-            return NoveltyDistance({name: tensor.numpy() for name, tensor in load(content).items()})
+            arrays = {name: tensor.numpy() for name, tensor in load(content).items()}
+            return NoveltyDistance(arrays, record.preprocessing.size)
         found = f"others ({digest[:12]})"
     raise ModelError(
         f"expected the distance from the training images that '{run.record_file}' was written with (SHA-256 "

@@ -1,5 +1,6 @@
 """A CUDA graph of each batch size is captured once and replayed on copied pixels; tested with a fake capture."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.train.network.test_novelty import HostTensors
 
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.run import Run
@@ -19,7 +21,10 @@ Tensors = tuple[torch.Tensor, ...]
 
 @pytest.fixture
 def captures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Fakes the capture: a replay runs the network again and writes into the outputs of the capture."""
+    """Fakes the capture: a replay runs the network again and writes into the outputs of the capture.
+
+    As CUDA does, it allows no copy from the CPU: on the device `meta`, the captured network must not read a CPU tensor.
+    """
     sizes: list[int] = []
     inside: list[Any] = []
     load = torch_network.load_network
@@ -30,6 +35,10 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         def call(pixels: torch.Tensor) -> Tensors:
             outputs: Tensors = network(pixels)
             if inside:
+                elsewhere, its_pixels = copy.deepcopy(network).to("meta"), pixels.to("meta")
+                with HostTensors() as host:
+                    elsewhere(its_pixels)
+                assert host.found == []
                 inside[-1].again = lambda: [old.copy_(new) for old, new in zip(outputs, network(pixels), strict=True)]
                 sizes.append(len(pixels))
             return outputs

@@ -79,7 +79,7 @@ def partitions(scans: Pixels, network: CTClassifier) -> list[Fitted]:
         training, validation, test = (rows[part] for part in (TRAINING, VALIDATION, TEST))
         arrays = fit_distance(features[training], cells[training], labels[training])
         assert arrays is not None
-        distance = NoveltyDistance(arrays)
+        distance = NoveltyDistance(arrays, SIZE)
         of_validation, honest = (_novelty(distance, features[of], pixels[of]) for of in (validation, test))
         threshold = fit_threshold(of_validation, training_images=len(training), components=64)
         return Fitted(distance, threshold, test, honest)

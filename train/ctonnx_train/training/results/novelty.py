@@ -62,7 +62,7 @@ def fit_novelty(
     if arrays is None or (out_of_fold and out_of_fold.novelty is None):
         log("no novelty: it needs more training images, which differ")
         return None
-    distance = NoveltyDistance(arrays)
+    distance = NoveltyDistance(arrays, store.take(rows[:1]).shape[1])
     evaluated: tuple[Split, ...] = ("test",) if out_of_fold else ("valid", "test")
     values = {
         split: novelty_of(distance, predict_features(network, store, of_split, device=fitted.device), store, of_split)
