@@ -153,6 +153,8 @@ def _run(step: Step, settings: KitSettings, work: Path, output: Path, left: floa
     recorded = Recorded.read(record)
     if recorded.failures and state == "passed":
         state, reason = "failed", recorded.failures[0]
+    elif recorded.left_out and state == "passed":
+        state, reason = "incomplete", recorded.left_out[0]
     return StepResult(
         step=step.name,
         title=step.title,

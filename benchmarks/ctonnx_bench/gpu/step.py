@@ -15,7 +15,7 @@ __all__ = ["RUN", "STEPS", "Context", "Recorded", "Row", "State", "Step", "StepR
 RUN = "phantoms"
 """Name of the run on phantoms, in the folder `runs` of the steps' folder; steps after the training measure it."""
 
-State = Literal["passed", "failed", "cut", "left out"]
+State = Literal["passed", "failed", "incomplete", "cut", "left out"]
 
 
 class Row(Protocol):
@@ -63,7 +63,8 @@ class Recorded:
         facts: Values by name.
         tables: Rows of each table, by its name.
         series: Measured courses by name, for plots: seconds and values.
-        notes: Remarks, such as parts that were left out, with the reason.
+        notes: Remarks, such as a peer that was left out, with the reason.
+        left_out: Parts of ctonnx that were left out, with the reason: the step is incomplete.
         failures: Reasons why the step does not pass.
     """
 
@@ -71,6 +72,7 @@ class Recorded:
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     series: dict[str, list[list[float]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     @classmethod
@@ -125,11 +127,17 @@ class Context:
         self.recorded.failures.append(text)
         self._write()
 
-    def has_time(self, seconds: float, part: str) -> bool:
-        """Returns whether a part that takes some seconds can still run; if not, a note names it."""
+    def leave_out(self, text: str) -> None:
+        """Records a part of ctonnx that is left out, and why; the step goes on, and is incomplete."""
+        self.recorded.left_out.append(text)
+        self._write()
+
+    def has_time(self, seconds: float, part: str, *, is_peer: bool = False) -> bool:
+        """Returns whether a part that takes some seconds can still run; if not, it is left out, a peer with a note."""
         if self.left_s >= seconds:
             return True
-        self.note(f"{part}: left out, about {seconds:.0f} s needed, {max(0.0, self.left_s):.0f} s left of this step")
+        text = f"{part}: left out, about {seconds:.0f} s needed, {max(0.0, self.left_s):.0f} s left of this step"
+        self.note(text) if is_peer else self.leave_out(text)
         return False
 
     def _write(self) -> None:

@@ -43,6 +43,10 @@ def wrong(context: Context) -> None:
     context.fail("expected 1, found 2")
     context.fact("after", 2)
 
+def partial(context: Context) -> None:
+    context.has_time(1000, "a part")
+    context.note("the rest was measured")
+
 def endless(context: Context) -> None:
     context.fact("begun", True)
     time.sleep(600)
@@ -127,6 +131,16 @@ def test_recorded_failure_fails_the_step_and_its_later_values_are_kept(run: RunK
     run("wrong")
     [step] = report(tmp_path)["steps"]
     assert (step["state"], step["reason"], step["facts"]) == ("failed", "expected 1, found 2", {"after": 2})
+
+
+def test_step_without_a_part_has_not_passed(run: RunKit, tmp_path: Path) -> None:
+    found = run("partial")
+    [step] = report(tmp_path)["steps"]
+    assert (step["state"], step["failures"], step["notes"]) == ("incomplete", [], ["the rest was measured"])
+    assert step["reason"] == step["left_out"][0]
+    assert step["reason"].startswith("a part: left out, about 1000 s needed")
+    assert (found.passed, found.exit_code) == (False, 1)
+    assert "| Partial | incomplete |" in (tmp_path / "out/gpu-report.md").read_text(encoding="utf-8")
 
 
 def test_step_that_takes_too_long_is_cut_and_its_values_are_kept(run: RunKit, tmp_path: Path) -> None:

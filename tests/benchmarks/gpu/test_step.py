@@ -47,11 +47,15 @@ def test_every_value_is_on_the_disk_at_once(make_context: Callable[..., Context]
     assert context.recorded.failures == ["too slow"]
 
 
-def test_part_without_time_is_left_out_with_a_note(make_context: Callable[..., Context]) -> None:
+def test_part_without_time_is_left_out_and_a_peer_only_noted(make_context: Callable[..., Context]) -> None:
     context = make_context(seconds=10)
     assert context.has_time(5, "NHWC")
     assert not context.has_time(60, "compiling")
-    assert context.recorded.notes[0].startswith("compiling: left out, about 60 s needed, ")
+    assert context.recorded.left_out[0].startswith("compiling: left out, about 60 s needed, ")
+    assert context.recorded.notes == []
+    assert not context.has_time(60, "a peer", is_peer=True)
+    assert context.recorded.notes[0].startswith("a peer: left out, about 60 s needed, ")
+    assert len(context.recorded.left_out) == 1
 
 
 def test_result_is_one_flat_entry_of_the_report() -> None:
@@ -67,6 +71,7 @@ def test_result_is_one_flat_entry_of_the_report() -> None:
         "tables": {},
         "series": {},
         "notes": [],
+        "left_out": [],
         "failures": [],
     }
 

@@ -75,6 +75,7 @@ def _section(step: Mapping[str, Any]) -> list[str]:
         cells = [[_cell(shown_value(column, row.get(column))) for column in columns] for row in rows]
         lines += [f"### {name}", "", *table([_heading(column) for column in columns], cells, numbers=True), ""]
     remarks = [f"- FAILED: {_cell(failure)}" for failure in step["failures"]]
+    remarks += [f"- LEFT OUT: {_cell(part)}" for part in step["left_out"]]
     remarks += [f"- {_cell(note)}" for note in step["notes"]]
     lines += [*remarks, ""] if remarks else []
     if step["output"]:

@@ -17,7 +17,13 @@ __all__ = ["PLOTS", "draw"]
 Steps: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 _WIDTH = 8.6  # inches
-_STATES = {"passed": "#009E73", "failed": "#D55E00", "cut": "#E69F00", "left out": "#999999"}
+_STATES = {
+    "passed": "#009E73",
+    "failed": "#D55E00",
+    "incomplete": "#F0E442",
+    "cut": "#E69F00",
+    "left out": "#999999",
+}
 _MARKERS = "osD^vPX*<"
 
 

@@ -1,6 +1,8 @@
 """Latencies of ctonnx and PyTorch at each batch size, the settings of the provider, and `ctonnx bench` itself."""
 
 import gc
+import os
+import shlex
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,17 +14,19 @@ from numpy.typing import NDArray
 from onnxruntime import OrtValue
 
 from ctonnx.artifacts.golden import Golden, load_golden
+from ctonnx.artifacts.report_schema import Precision
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import CtonnxError
 from ctonnx.inference.cuda import CudaSettings, cuda_settings
 from ctonnx.inference.providers import Provider
 from ctonnx.inference.session import open_session
-from ctonnx.parity.acceptance_gates import DEVICE_GATES
+from ctonnx.parity.acceptance_gates import DEVICE_GATES, GATES
 from ctonnx.parity.comparison import compare
+from ctonnx.parity.golden_gate import allow
 from ctonnx.parity.outputs import Outputs, output_names
 from ctonnx.system.cpu import available_cores
 from ctonnx_bench.benchmark.document import run_benchmark
-from ctonnx_bench.cases.adapters.adapter import ADAPTERS, OWN, Network, Opening, open_network
+from ctonnx_bench.cases.adapters.adapter import ADAPTERS, OWN, Opening, open_network
 from ctonnx_bench.cases.settings import Settings
 from ctonnx_bench.gpu.step import RUN, Context
 from ctonnx_bench.measurement.worker import timed_loop, warm_up, without_collector
@@ -33,7 +37,9 @@ __all__ = ["SETTINGS", "Latency", "Setting", "run"]
 _PEERS = ("pytorch", "pytorch-fp16", "torch-compile-fp16", "torch-graphs-fp16")
 _LEAST_RUNS = 5
 _DISTINCT = 32  # images, as in `ctonnx bench`
-_COMPILING_S = 75.0
+_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+_COMPILING_S = 25.0  # of torch.compile, for each batch size
+_PEER_S, _OWN_S = 5.0, 2.0
 _SETTINGS_S = 30.0
 _BENCH_S = 45.0
 
@@ -60,7 +66,7 @@ class Latency:
         p95_ms: 95th percentile, in milliseconds.
         images_per_s: Images per second at the median.
         max_dp: Largest difference of a probability from PyTorch's in FP32.
-        agreement: Share of the golden inputs with PyTorch's class.
+        agreement: Share of the golden inputs, all at each batch size, with PyTorch's class.
     """
 
     network: str
@@ -97,58 +103,107 @@ class Setting:
 
 
 def run(context: Context) -> None:
-    """Measures all networks, then the settings, then runs `ctonnx bench`."""
+    """Measures ctonnx, the settings of the provider and `ctonnx bench`, then the peers."""
     run = Run(context.work / "runs" / RUN)
     if not context.settings.compiles:
         context.note("torch.compile: torch's compiler is off in the rehearsal, as it takes minutes on a CPU")
     golden = load_golden(run.export_folder / "golden.npz")
-    _compile_each_batch_size()
-    for title, opening, adapter in _contenders(context, run):
-        seconds = _COMPILING_S if "compile" in adapter and context.settings.compiles else 5.0
-        if not context.has_time(seconds, title):
-            continue
-        try:
-            _measure(context, title, open_network(adapter, opening), opening, golden)
-        except Exception as error:  # of any library; the other networks are still measured
-            failure = f"{title}: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
-            context.fail(failure) if adapter == OWN else context.note(failure)
-        _free_memory()
-    _compare(context)
-    if context.has_time(_SETTINGS_S if context.settings.provider == "cuda" else 1, "settings of the provider"):
+    on_gpu = context.settings.provider == "cuda"
+    for contender in _own(context, run):
+        _try(context, contender, golden)
+    if context.has_time(_SETTINGS_S if on_gpu else 1, "settings of the provider"):
         _measure_settings(context, run, golden)
-    if context.has_time(_BENCH_S if context.settings.provider == "cuda" else 5, "ctonnx bench"):
-        _bench(context, run)
+    if context.has_time(_BENCH_S if on_gpu else 5, "ctonnx bench"):
+        try:
+            _bench(context, run)
+        except CtonnxError as error:
+            context.fail(f"ctonnx bench: {error}")
+    _compile_each_batch_size()
+    for contender in _peers(context, run):
+        _try(context, contender, golden)
+    _compare(context)
 
 
-def _contenders(context: Context, run: Run) -> Iterator[tuple[str, Opening, str]]:
-    """Yields the title, options and adapter of each network: on the device if the adapter can, and with host copies."""
-    provider = context.settings.provider
-    threads = available_cores()
-    for bound in (True, False) if provider == "cuda" else (False,):
-        for precision in ("fp32", "fp16"):
-            model = run.model_file(precision)
+@dataclass(frozen=True, kw_only=True)
+class _Contender:
+    """A network with its title, adapter, options and the precision whose gate its outputs must pass."""
+
+    title: str
+    adapter: str
+    opening: Opening
+    precision: Precision
+    least_s: float
+
+    @property
+    def is_peer(self) -> bool:
+        return self.adapter != OWN
+
+
+def _own(context: Context, run: Run) -> Iterator[_Contender]:
+    """Yields ctonnx's models: on the device, and with host copies."""
+    for bound in _transfers(context):
+        for precision in _PRECISIONS:
+            title, model = f"ctonnx {precision.upper()}", run.model_file(precision)
             if model.exists():
-                yield (
-                    f"ctonnx {precision.upper()}",
-                    Opening(model=model, provider=provider, threads=threads, bound=bound),
-                    OWN,
+                opening = Opening(
+                    model=model, provider=context.settings.provider, threads=available_cores(), bound=bound
                 )
+                yield _Contender(title=title, adapter=OWN, opening=opening, precision=precision, least_s=_OWN_S)
+            else:
+                context.leave_out(f"{title}: left out, the export wrote no {model.name}")
+
+
+def _peers(context: Context, run: Run) -> Iterator[_Contender]:
+    """Yields PyTorch's networks: on the device, and with host copies."""
+    provider = context.settings.provider
+    for bound in _transfers(context):
         for name in _PEERS:
             if name == "torch-graphs-fp16" and provider != "cuda":
                 context.note("PyTorch's CUDA graph: left out, there is no CUDA")
                 continue
-            yield (
-                ADAPTERS[name].title,
-                Opening(model=run.folder, provider=provider, threads=threads, bound=bound),
-                name,
+            yield _Contender(
+                title=ADAPTERS[name].title,
+                adapter=name,
+                opening=Opening(model=run.folder, provider=provider, threads=available_cores(), bound=bound),
+                precision="fp32" if ADAPTERS[name].precision == "fp32" else "fp16",
+                least_s=_COMPILING_S if "compile" in name and context.settings.compiles else _PEER_S,
             )
 
 
-def _measure(context: Context, title: str, network: Network, opening: Opening, golden: Golden) -> None:
-    """Measures a network at each batch size, and compares its outputs for the golden inputs."""
+def _transfers(context: Context) -> tuple[bool, ...]:
+    """Returns whether inputs and outputs stay on the device: both on a GPU; a CPU has only host memory."""
+    return (True, False) if context.settings.provider == "cuda" else (False,)
+
+
+def _try(context: Context, contender: _Contender, golden: Golden) -> None:
+    """Measures a network; an error is a failure of ctonnx, and a note of a peer."""
+    if not context.has_time(contender.least_s, contender.title, is_peer=contender.is_peer):
+        return
+    try:
+        _measure(context, contender, golden)
+    except Exception as error:  # of any library; the other networks are still measured
+        text = f"{contender.title}: {type(error).__name__}: {(str(error).strip() or '-').splitlines()[0]}"
+        context.note(text) if contender.is_peer else context.fail(text)
+    _free_memory()
+
+
+def _measure(context: Context, contender: _Contender, golden: Golden) -> None:
+    """Measures a network at each batch size; its outputs for all golden inputs must pass the gate at each of them."""
+    title, opening = contender.title, contender.opening
+    network = open_network(contender.adapter, opening)
+    gate = GATES[contender.precision]
+    if not contender.is_peer:  # as `ctonnx verify` does
+        gate = allow(gate, golden.outputs, golden.model_outputs[contender.precision]).gate
+    images = len(golden.pixels)
     for batch in context.settings.batch_sizes:
-        found = network.predict(_batch(golden.pixels, 0, batch))[: len(golden.pixels)]
-        parity = compare(golden.outputs[: len(found)], found)
+        if not context.has_time(contender.least_s, f"{title}, batch {batch}", is_peer=contender.is_peer):
+            return
+        parts = [network.predict(_batch(golden.pixels, start, batch)) for start in range(0, images, batch)]
+        parity = compare(golden.outputs, Outputs.concatenate(parts)[:images])
+        transfer = "on the device" if opening.bound else "host copies"
+        for failure in gate.failures(parity):
+            text = f"{title}, {transfer}, batch {batch}: {failure}"
+            context.note(text) if contender.is_peer else context.fail(text)
         count = max(1, _DISTINCT // batch)
         staged = [network.stage(_batch(golden.pixels, number * batch, batch)) for number in range(count)]
         samples = _timed(network.run, staged, context.settings.timed_s)
@@ -157,7 +212,7 @@ def _measure(context: Context, title: str, network: Network, opening: Opening, g
             "Latency",
             Latency(
                 title,
-                "on the device" if opening.bound else "host copies",
+                transfer,
                 batch,
                 p50 * 1e3,
                 float(np.percentile(samples, 95)) * 1e3,
@@ -201,7 +256,7 @@ def _measure_settings(context: Context, run: Run, golden: Golden) -> None:
         context.note("settings of the CUDA provider: only the default was measured, on the CPU")
     batch = context.settings.batch_sizes[len(context.settings.batch_sizes) // 2]
     pixels = _batch(golden.pixels, 0, batch)
-    for precision in ("fp32", "fp16"):
+    for precision in _PRECISIONS:
         expected: Outputs | None = None
         for name, settings in SETTINGS.items():
             model = run.model_file(precision)
@@ -253,7 +308,7 @@ def _run_bound(model: Path, pixels: NDArray[np.uint8], context: Context) -> tupl
 def _bench(context: Context, run: Run) -> None:
     """Runs `ctonnx bench` on both precisions at the middle batch size, and writes its reports."""
     size = context.settings.batch_sizes[len(context.settings.batch_sizes) // 2]
-    models = tuple(file for precision in ("fp32", "fp16") if (file := run.model_file(precision)).exists())
+    models = tuple(file for precision in _PRECISIONS if (file := run.model_file(precision)).exists())
     settings = Settings(
         models=models,
         provider=context.settings.provider,
@@ -261,10 +316,21 @@ def _bench(context: Context, run: Run) -> None:
         rounds=1,
         duration=4 * context.settings.timed_s,
     )
-    names = " ".join(file.name for file in models)
-    command = f"ctonnx bench {names} --provider {context.settings.provider} --batch-size {size} --rounds 1"
+    # From the folder that has the folder of the reports.
+    shown = [os.path.relpath(path, context.output.parent) for path in (*models, context.output / "bench")]
+    options = [
+        f"--provider={settings.provider}",
+        f"--batch-size={size}",
+        "--rounds=1",
+        f"--duration={settings.duration:g}",
+    ]
+    command = shlex.join(["ctonnx", "bench", *shown[:-1], *options, f"--output={shown[-1]}"])
     document = run_benchmark(settings, command=command, log=print)
     write_reports(document, context.output / "bench")
+    if len(document["cases"]) < len(models):
+        context.leave_out(
+            f"ctonnx bench: measured {len(document['cases'])} of {len(models)} models; see bench/bench.md"
+        )
     context.fact("ctonnx bench", {case["title"]: case["verdict"] for case in document["cases"]})
     if not document["passed"]:
         raise CtonnxError("expected right outputs of every case of ctonnx bench, found wrong ones; see bench/bench.md")

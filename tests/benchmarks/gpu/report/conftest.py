@@ -13,7 +13,8 @@ _NETWORKS = {
 
 
 def _step(name: str, state: str, seconds: float, **values: Any) -> dict[str, Any]:
-    empty: dict[str, Any] = {"facts": {}, "tables": {}, "series": {}, "notes": [], "failures": [], "output": []}
+    empty: dict[str, Any] = {"facts": {}, "tables": {}, "series": {}, "notes": [], "output": []}
+    empty |= {"left_out": [], "failures": []}
     return {
         "step": name,
         "title": f"`{name}` step",
@@ -75,7 +76,8 @@ def document() -> dict[str, Any]:
                 reason="it had not ended after 70 s",
                 series={"GPU busy": [[0.1, 0.2, 0.3, 0.4], [0.0, 0.9, 0.95, 0.4]]},
                 failures=["expected a row | found none"],
-                notes=["a part: left out"],
+                notes=["a peer: left out"],
+                left_out=["a part: left out"],
                 output=["Traceback", "no luck"],
             ),
             _step("server", "left out", 0.0, reason="no time"),

@@ -25,7 +25,7 @@ def test_values_have_units_and_digits_for_a_reader(document: dict[str, Any]) -> 
 def test_failures_notes_and_output_are_in_the_steps_section(document: dict[str, Any]) -> None:
     section = markdown(document, []).partition("## `folder` step")[2].partition("## ")[0]
     assert "Cut in 70.0 s." in section
-    assert "- FAILED: expected a row \\| found none\n- a part: left out\n" in section
+    assert "- FAILED: expected a row \\| found none\n- LEFT OUT: a part: left out\n- a peer: left out\n" in section
     assert "```text\nTraceback\nno luck\n```" in section
 
 

@@ -11,10 +11,9 @@ import pytest
 
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.run import Run
-from ctonnx.errors import CtonnxError
 from ctonnx.inference.cuda import cuda_options
 from ctonnx.parity.outputs import Outputs
-from ctonnx_bench.cases.adapters.adapter import open_network
+from ctonnx_bench.cases.adapters.adapter import Network, open_network
 from ctonnx_bench.gpu.settings import KitSettings
 from ctonnx_bench.gpu.step import RUN, Context
 from ctonnx_bench.gpu.steps import latency
@@ -48,11 +47,53 @@ def test_networks_are_measured_at_each_batch_size_and_compared(exported_context:
         assert row["max_dp"] < (2e-2 if "FP16" in row["network"] else 1e-4)
     [setting] = recorded.tables["Provider settings"]
     assert (setting["setting"], setting["max_dp"], setting["passes"]) == ("default", 0, True)
-    assert quick == ["ctonnx bench model.fp32.onnx --provider cpu --batch-size 2 --rounds 1"]
+    folder = exported_context.output.name
+    assert quick == [
+        f"ctonnx bench {folder}/work/runs/{RUN}/export/model.fp32.onnx --provider=cpu --batch-size=2 --rounds=1 "
+        f"--duration=0.04 --output={folder}/bench"
+    ]
+    assert recorded.left_out == ["ctonnx FP16: left out, the export wrote no model.fp16.onnx"]
     assert recorded.facts["ctonnx bench"] == {"ctonnx FP32": "right"}
     assert recorded.failures == []
-    with pytest.raises(CtonnxError, match=r"found wrong ones; see bench/bench\.md"):
-        run(exported_context)
+    run(exported_context)
+    assert recorded.failures == [
+        "ctonnx bench: expected right outputs of every case of ctonnx bench, found wrong ones; see bench/bench.md"
+    ]
+
+
+def test_wrong_outputs_at_any_batch_size_are_a_failure_of_ctonnx_and_a_note_of_a_peer(
+    exported_context: Context, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the last golden input is wrong, and only alone in a batch."""
+    last = load_golden(exported_context.work / "runs" / RUN / "export/golden.npz").pixels[-1:]
+
+    def opened(name: str, opening: Any) -> Network:
+        network = open_network(name, opening)
+
+        def run(pixels: Any) -> Any:
+            outputs = network.run(pixels)
+            is_wrong = np.array_equal(pixels, last)
+            return replace(outputs, probabilities=1 - outputs.probabilities) if is_wrong else outputs
+
+        return replace(network, run=run) if name in ("ctonnx", "pytorch") else network
+
+    monkeypatch.setattr(latency, "open_network", opened)
+    run(exported_context)
+    recorded = exported_context.recorded
+    wrong = "host copies, batch 1: max |dp| is "
+    assert [text.partition(wrong)[:2] for text in recorded.failures] == [("ctonnx FP32, ", wrong)]
+    assert [text.partition(wrong)[0] for text in recorded.notes if wrong in text] == ["PyTorch eager, "]
+    assert [row["max_dp"] > 0.01 for row in recorded.tables["Latency"][:2]] == [True, False]
+
+
+def test_without_time_nothing_of_ctonnx_passes_unseen(exported_context: Context, quick: list[str]) -> None:
+    context = Context(exported_context.settings, exported_context.work, exported_context.output / "r.json", 0.5, Path())
+    run(context)
+    assert context.recorded.tables == {}
+    parts = [text.partition(":")[0] for text in context.recorded.left_out]
+    assert parts == ["ctonnx FP32", "ctonnx FP16", "settings of the provider", "ctonnx bench"]
+    assert {text.partition(":")[0] for text in context.recorded.notes} >= {"PyTorch eager", "torch.compile FP16"}
+    assert quick == []
 
 
 def test_peer_that_fails_is_a_note_and_ctonnx_a_failure(
