@@ -4,7 +4,7 @@ import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from ctonnx_train.training.recipe import TrainSettings, plan
 from ctonnx_train.training.resume import load_state
 from ctonnx_train.training.train import train
 
+Result = TypeVar("Result")
+
 __all__ = ["Speed", "images_that_fit", "measure_resume", "run"]
 
 _CLASSES = ("a", "b", "c", "d")
@@ -32,7 +34,9 @@ _RESUME_IMAGES = 64
 _RESUME_BATCH = 16
 _TOLERANCE = 0.01  # of the distance that the weights moved; without the optimizer's state it is about 1
 _COMPILING_S = 60.0
-_TRIAL_STEPS = 8  # of the plain loop, for an estimate of the rate
+_LEAST_S = 5.0
+_TRIAL_STEPS = 8  # for an estimate of the rate
+_PLAIN = "plain torchvision loop"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Speed:
 def run(context: Context) -> None:
     """Trains on phantoms, resumes a training, and measures the speed on random images, at last with compiling.
 
+    An error of a part does not keep the others from running.
+
     Raises:
         CtonnxError: If the kit needs a GPU, and PyTorch finds none.
     """
@@ -64,11 +70,23 @@ def run(context: Context) -> None:
         )
     _train_on_phantoms(context)
     if context.has_time(10, "resume"):
-        moved = measure_resume(context)
-        context.fact("difference of a resumed training from an uninterrupted one, as a share of its way", moved)
-        if not moved <= _TOLERANCE:
-            context.fail(f"expected a resumed training to end at the same weights, found {moved:.2g} of the way apart")
+        moved = _attempt(context, "resume", lambda: measure_resume(context))
+        if moved is not None:
+            context.fact("difference of a resumed training from an uninterrupted one, as a share of its way", moved)
+            if not moved <= _TOLERANCE:
+                apart = f"{moved:.2g} of the way apart"
+                context.fail(f"expected a resumed training to end at the same weights, found {apart}")
     _measure_speed(context)
+
+
+def _attempt(context: Context, title: str, measure: Callable[[], Result], *, is_peer: bool = False) -> Result | None:
+    """Returns a measurement, or None after an error, which is a failure of ctonnx and a note of a peer."""
+    try:
+        return measure()
+    except Exception as error:  # of any library; the other parts are still measured
+        text = f"{title}: {type(error).__name__}: {(str(error).strip() or '-').splitlines()[0]}"
+        context.note(text) if is_peer else context.fail(text)
+        return None
 
 
 def _train_on_phantoms(context: Context) -> None:
@@ -124,33 +142,36 @@ def _measure_speed(context: Context) -> None:
     )
     pixels = random.integers(0, 256, (settings.random_images, side, side, 1), np.uint8)
     labels = [number % len(_CLASSES) for number in range(len(pixels))]
-    few_steps = min(len(pixels), _TRIAL_STEPS * batch)
-    trial = plain(pixels[:few_steps], labels[:few_steps])["images_per_second"]
-    count = images_that_fit(len(pixels), trial, context.left_s / 5, batch)
-    if count < len(pixels):
-        context.note(
-            f"{count} random images instead of {len(pixels)}: the plain loop trains {trial:.0f} of them a second"
-        )
-    pixels, labels = pixels[:count], labels[:count]
-    store = PixelArray(pixels)
-    images = PixelDataset(store, range(len(pixels)), labels)
-    few = PixelDataset(store, [0], [0])
     recipe = TrainSettings(weights="none", epochs=2, batch_size=batch, precision="bf16")
-    own = partial(measure_last_epoch, images, few, labels, _CLASSES)
+
+    def own(count: int, settings: TrainSettings) -> dict[str, float]:
+        store = PixelArray(pixels[:count])
+        images, few = PixelDataset(store, range(count), labels[:count]), PixelDataset(store, [0], [0])
+        return measure_last_epoch(images, few, labels[:count], _CLASSES, settings)
+
+    trial = _attempt(context, "ctonnx", lambda: own(min(len(pixels), _TRIAL_STEPS * batch), recipe))
+    rate = 0.0 if trial is None else trial["images_per_second"]
+    count = images_that_fit(len(pixels), rate, context.left_s / 5, batch)
+    if count < len(pixels):
+        context.note(f"{count} random images instead of {len(pixels)}: ctonnx trains {rate:.0f} of them a second")
     trainings: dict[str, Callable[[], dict[str, float]]] = {
-        "plain torchvision loop": lambda: plain(pixels, labels),
-        "ctonnx": lambda: own(recipe),
-        "ctonnx, --compile": lambda: own(replace(recipe, compile=True)),
+        "ctonnx": lambda: own(count, recipe),
+        _PLAIN: lambda: plain(pixels[:count], labels[:count]),
+        "ctonnx, --compile": lambda: own(count, replace(recipe, compile=True)),
     }
-    context.fact("random images", f"{len(pixels)} of {side} x {side}, batch {batch}, bf16")
+    context.fact("random images", f"{count} of {side} x {side}, batch {batch}, bf16")
     if not settings.compiles:
         context.note("--compile: torch's compiler is off in the rehearsal, as it takes minutes on a CPU")
     for title, measure in trainings.items():
-        if "compile" in title and settings.compiles and not context.has_time(_COMPILING_S, title):
+        if title == "ctonnx" and trial is None:
+            continue  # it has failed
+        compiles = "compile" in title and settings.compiles
+        if not context.has_time(_COMPILING_S if compiles else _LEAST_S, title, is_peer=title == _PLAIN):
             continue
         _free_memory()
-        found = measure()
-        context.row("Speed", Speed(title, found["images_per_second"], found["data_share"], _peak_mb()))
+        found = _attempt(context, title, measure, is_peer=title == _PLAIN)
+        if found is not None:
+            context.row("Speed", Speed(title, found["images_per_second"], found["data_share"], _peak_mb()))
 
 
 def measure_resume(context: Context) -> float:

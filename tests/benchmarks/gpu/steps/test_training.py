@@ -32,7 +32,7 @@ def test_speeds_and_a_run_and_its_resume_are_recorded(
     context = make_context()
     run(context)
     rows = context.recorded.tables["Speed"]
-    assert [row["training"] for row in rows] == ["plain torchvision loop", "ctonnx", "ctonnx, --compile"]
+    assert [row["training"] for row in rows] == ["ctonnx", "plain torchvision loop", "ctonnx, --compile"]
     assert all(row["images_per_s"] > 0 and 0 <= row["data_share"] < 1 and row["gpu_mb"] is None for row in rows)
     assert Run(context.work / "runs" / RUN).has_checkpoint
     assert context.recorded.failures == []
@@ -67,7 +67,7 @@ def test_compiling_is_left_out_without_time(
 
     def measure(*arguments: Any) -> dict[str, float]:
         measured.append(arguments[-1].compile)
-        return {"images_per_second": 1.0, "data_share": 0.0}
+        return {"images_per_second": 1e3, "data_share": 0.0}
 
     monkeypatch.setattr(training, "measure_last_epoch", measure)
     monkeypatch.setattr(
@@ -77,11 +77,34 @@ def test_compiling_is_left_out_without_time(
     monkeypatch.setattr(training, "measure_resume", lambda context: 0.5)
     context = make_context(replace(tiny, compiles=True), seconds=30.0)
     run(context)
-    assert measured == [False]
-    assert context.recorded.notes[0].startswith("ctonnx, --compile: left out, about 60 s needed")
+    assert measured == [False, False]  # the first one for an estimate of the rate
+    assert [text.partition(", about")[0] for text in context.recorded.left_out] == ["ctonnx, --compile: left out"]
     assert context.recorded.failures == [
         "expected a resumed training to end at the same weights, found 0.5 of the way apart"
     ]
+
+
+def test_error_in_the_plain_loop_is_a_note_and_one_in_ctonnx_a_failure(
+    make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*arguments: Any) -> dict[str, float]:
+        if arguments[-1].compile:
+            raise RuntimeError("no compiler\nat all")
+        return {"images_per_second": 1e3, "data_share": 0.0}
+
+    def broken(*given: Any, **options: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(training, "measure_last_epoch", measure)
+    monkeypatch.setattr(training, "measure_plain", broken)
+    monkeypatch.setattr(training, "measure_resume", broken)
+    monkeypatch.setattr(training, "_train_on_phantoms", lambda context: None)
+    context = make_context()
+    run(context)
+    recorded = context.recorded
+    assert [row["training"] for row in recorded.tables["Speed"]] == ["ctonnx"]
+    assert recorded.failures == ["resume: ZeroDivisionError: -", "ctonnx, --compile: RuntimeError: no compiler"]
+    assert recorded.notes[-1] == "plain torchvision loop: ZeroDivisionError: -"
 
 
 def test_training_needs_the_gpu_that_it_measures(

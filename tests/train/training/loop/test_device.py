@@ -9,7 +9,7 @@ import torch
 
 from ctonnx.errors import DataError
 from ctonnx_train.network.classifier import CTClassifier
-from ctonnx_train.training.loop.device import resolve_precision
+from ctonnx_train.training.loop.device import DeviceTimer, resolve_precision
 from ctonnx_train.training.loop.fit import Fitted
 from ctonnx_train.training.recipe import Precision
 
@@ -90,3 +90,38 @@ def test_fewer_images_than_processes_are_reported(devices: int, nodes: int, vali
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         fitted(valid=(0,) * valid, devices=devices, nodes=nodes)
+
+
+def test_time_of_a_gpu_is_that_between_events_and_only_reading_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fake GPU, on which every block takes 250 ms."""
+    calls: list[str] = []
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            calls.append("record")
+
+        def synchronize(self) -> None:
+            calls.append("wait")
+
+        def elapsed_time(self, end: "Event") -> float:
+            return 250.0
+
+    monkeypatch.setattr("torch.cuda.Event", Event)
+    timer = DeviceTimer()
+    for _ in range(2):
+        with timer.timed(torch.device("cuda")):
+            calls.append("block")
+    assert calls == ["record", "block", "record"] * 2
+    assert timer.seconds == 0.5
+    assert calls[6:] == ["wait", "wait"]
+    assert timer.seconds == 0.5
+
+
+def test_time_of_a_cpu_is_that_of_the_block() -> None:
+    timer = DeviceTimer()
+    with timer.timed(torch.device("cpu")):
+        sum(range(10_000))
+    assert 0 < timer.seconds < 1

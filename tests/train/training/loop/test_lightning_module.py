@@ -1,8 +1,10 @@
 """One phase of the training: what learns, how fast, on what images, and what is logged."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -304,7 +306,7 @@ def test_the_first_epochs_from_scratch_train_on_smaller_and_less_changed_images_
     assert augmentation.progress == pytest.approx(progress)
     assert task.image_size == 64
     assert shapes == {(1, 64, 64)}
-    assert task.augmentation_seconds > 0
+    assert task.data_timer.seconds > 0
 
 
 def draws(seed: int, phase: Phase, epoch: int, rank: int) -> list[float]:
@@ -353,3 +355,24 @@ def test_a_compiled_network_trains_the_networks_own_weights(monkeypatch: pytest.
     pixels = torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
     torch.testing.assert_close(task(pixels), network(pixels) + 1)
     assert set(task.state_dict()) == {f"network.{name}" for name in network.state_dict()}
+
+
+@pytest.mark.parametrize(("device", "training", "measured"), [("cuda", True, 1), ("cuda", False, 0), ("cpu", True, 0)])
+def test_copies_of_training_images_to_a_gpu_are_measured(
+    device: str, training: bool, measured: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy to a GPU does not wait, so the time until the batch is there does not include it."""
+    blocks: list[torch.device] = []
+
+    @contextmanager
+    def timed(place: torch.device) -> Iterator[None]:
+        blocks.append(place)
+        yield
+
+    task = ClassificationTask(CTClassifier(2), HEAD)
+    monkeypatch.setattr(task, "_trainer", SimpleNamespace(training=training))
+    monkeypatch.setattr(task.data_timer, "timed", timed)
+    monkeypatch.setattr(pl.LightningModule, "transfer_batch_to_device", lambda module, batch, *others: batch)
+    batch = torch.zeros(1), torch.zeros(1)
+    assert task.transfer_batch_to_device(batch, torch.device(device), 0) is batch
+    assert len(blocks) == measured

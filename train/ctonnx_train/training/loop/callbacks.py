@@ -69,8 +69,8 @@ class EpochLog(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the timer and the progress bar of the epoch."""
+        self._waited = -_task(pl_module).data_timer.seconds
         self._start = self._batch_end = time.perf_counter()
-        self._waited = -_task(pl_module).augmentation_seconds
         description = f"epoch {len(self._history.rows) + 1}/{self._history.planned}"
         disable = None if is_main_process() else True
         total = int(trainer.num_training_batches)
@@ -82,7 +82,9 @@ class EpochLog(pl.Callback):
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *arguments: Any) -> None:
-        """Advances the progress bar."""
+        """Advances the progress bar; after the last batch, waits for a GPU, which runs the steps later."""
+        if pl_module.device.type == "cuda" and trainer.is_last_batch:
+            torch.cuda.synchronize(pl_module.device)
         self._batch_end = time.perf_counter()
         if self._bar is not None:
             self._bar.update()
@@ -102,7 +104,7 @@ class EpochLog(pl.Callback):
             **{name: round(metrics[name], 5) if math.isfinite(metrics[name]) else None for name in _VALID},
             "seconds": round(time.perf_counter() - self._start, 2),
             "train_seconds": round(self._batch_end - self._start, 3),
-            "data_seconds": round(self._waited + task.augmentation_seconds, 3),
+            "data_seconds": round(self._waited + task.data_timer.seconds, 3),
         }
         self._history.append(row)
         accuracy = row["valid_accuracy"]

@@ -3,7 +3,9 @@
 import ctypes
 import errno
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -11,7 +13,7 @@ import torch
 from ctonnx.errors import CtonnxError, DataError
 from ctonnx_train.training.recipe import Precision, TrainSettings
 
-__all__ = ["choose_device", "keep_freed_memory", "out_of_memory", "resolve_precision"]
+__all__ = ["DeviceTimer", "choose_device", "keep_freed_memory", "out_of_memory", "resolve_precision"]
 
 LIGHTNING_PRECISION: Mapping[Precision, Literal["bf16-mixed", "16-mixed", "32-true"]] = {
     "bf16": "bf16-mixed",
@@ -95,3 +97,37 @@ def keep_freed_memory() -> None:
     mmap_threshold, trim_threshold = -3, -1  # mallopt(3)
     libc.mallopt(mmap_threshold, 1 << 30)
     libc.mallopt(trim_threshold, (1 << 31) - 1)
+
+
+class DeviceTimer:
+    """Sums the seconds that a device takes for blocks of operations.
+
+    A GPU runs them after the block: events mark their start and end, and only reading `seconds` waits for the GPU.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextmanager
+    def timed(self, device: torch.device) -> Iterator[None]:
+        """Adds the time of the block's operations."""
+        if device.type != "cuda":
+            start = time.perf_counter()
+            yield
+            self._seconds += time.perf_counter() - start
+            return
+        begins, ends = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begins.record()
+        yield
+        ends.record()
+        self._events.append((begins, ends))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all blocks so far."""
+        for begins, ends in self._events:
+            ends.synchronize()
+            self._seconds += begins.elapsed_time(ends) / 1e3  # from milliseconds
+        self._events.clear()
+        return self._seconds
