@@ -2,10 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+import onnxruntime
 import pytest
+from tests.runtime.inference.test_session_providers import Build, Session
 
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.inference.cuda import CudaSettings, cuda_settings
@@ -65,16 +67,38 @@ def test_files_are_predicted_in_order_with_the_labels_of_the_cpu(
 
 
 @pytest.mark.parametrize("settings", [CudaSettings(search="exhaustive"), CudaSettings(nhwc=True)], ids=str)
-def test_settings_of_cuda_change_no_output(model: Path, provider: Provider, settings: CudaSettings) -> None:
-    """On another provider they have no effect."""
+def test_settings_of_cuda_reach_onnxruntime_and_change_no_output(
+    model: Path, provider: Provider, settings: CudaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another device, only that the options are given to onnxruntime, by a fake build with CUDA."""
+    if provider != "cuda":
+        build = Build(monkeypatch, Session("CUDAExecutionProvider"))
+        with cuda_settings(settings):
+            open_session(model, provider="cuda")
+        assert build.given[1] == [("CUDAExecutionProvider", settings.options())]
+        assert settings.options() != CudaSettings().options()
+        return
     pixels = load_golden(model.parent / "golden.npz").pixels
     with Predictor(model, provider=provider) as predictor:
         expected = predictor.predict_pixels(pixels)
     with cuda_settings(settings), Predictor(model, provider=provider) as predictor:
+        found = predictor.session.get_provider_options()["CUDAExecutionProvider"]
+        assert {name: found.get(name) for name in settings.options()} == settings.options()
         assert GATE.failures(compare(expected, predictor.predict_pixels(pixels))) == ()
 
 
-def test_session_has_the_options_of_its_provider(model: Path, provider: Provider) -> None:
-    found = open_session(model, provider=provider).get_provider_options()[PROVIDERS[provider].execution_provider]
-    expected = CudaSettings().options() if provider == "cuda" else {}
-    assert {name: found.get(name) for name in expected} == expected
+def test_session_has_its_provider_alone_with_its_options(
+    model: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, given = onnxruntime.InferenceSession, list[Any]()
+
+    def start(file: Any, options: Any, providers: Any, **others: Any) -> Any:
+        given.append((providers, others))
+        return real(file, options, providers, **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
+    found = open_session(model, provider=provider).get_provider_options()
+    name, expected = PROVIDERS[provider].execution_provider, CudaSettings().options() if provider == "cuda" else {}
+    assert given == [([(name, expected)], {"enable_fallback": 0})]
+    assert next(iter(found)) == name
+    assert {option: found[name].get(option) for option in expected} == expected
