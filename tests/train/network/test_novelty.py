@@ -45,11 +45,11 @@ def test_arrays_are_the_state_of_the_module() -> None:
         np.testing.assert_array_equal(state[name].numpy(), array)
 
 
-class HostTensors(TorchDispatchMode):
+class HostTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records the operations on another device than the CPU that read a tensor of the CPU."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
 
     def __torch_dispatch__(

@@ -69,7 +69,7 @@ class NoveltyDistance(nn.Module):
         return nearest
 
     def _add_weights(self, name: str, weights: NDArray[np.float64]) -> None:
-        """Keeps weights that follow from the size, float64, and are no part of the state."""
+        """Keeps weights that follow from the size, float64; the state does not contain them."""
         self.register_buffer(name, torch.from_numpy(weights), persistent=False)
 
 

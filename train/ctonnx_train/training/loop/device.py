@@ -117,7 +117,7 @@ class DeviceTimer:
             yield
             self._seconds += time.perf_counter() - start
             return
-        begins, ends = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begins, ends = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         begins.record()
         yield
         ends.record()
