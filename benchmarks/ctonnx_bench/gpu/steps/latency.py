@@ -108,6 +108,7 @@ def run(context: Context) -> None:
     if not context.settings.compiles:
         context.note("torch.compile: torch's compiler is off in the rehearsal, as it takes minutes on a CPU")
     golden = load_golden(run.export_folder / "golden.npz")
+    _compile_each_batch_size()
     on_gpu = context.settings.provider == "cuda"
     for contender in _own(context, run):
         _try(context, contender, golden)
@@ -118,10 +119,8 @@ def run(context: Context) -> None:
             _bench(context, run)
         except CtonnxError as error:
             context.fail(f"ctonnx bench: {error}")
-    _compile_each_batch_size()
     for contender in _peers(context, run):
         _try(context, contender, golden)
-    _compare(context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +184,7 @@ def _try(context: Context, contender: _Contender, golden: Golden) -> None:
         text = f"{contender.title}: {type(error).__name__}: {(str(error).strip() or '-').splitlines()[0]}"
         context.note(text) if contender.is_peer else context.fail(text)
     _free_memory()
+    _compare(context)  # each time, as the step may be cut
 
 
 def _measure(context: Context, contender: _Contender, golden: Golden) -> None:
@@ -195,14 +195,15 @@ def _measure(context: Context, contender: _Contender, golden: Golden) -> None:
     if not contender.is_peer:  # as `ctonnx verify` does
         gate = allow(gate, golden.outputs, golden.model_outputs[contender.precision]).gate
     images = len(golden.pixels)
+    transfer = "on the device" if opening.bound else "host copies"
     for batch in context.settings.batch_sizes:
-        if not context.has_time(contender.least_s, f"{title}, batch {batch}", is_peer=contender.is_peer):
+        part = f"{title}, {transfer}, batch {batch}"
+        if not context.has_time(contender.least_s, part, is_peer=contender.is_peer):
             return
         parts = [network.predict(_batch(golden.pixels, start, batch)) for start in range(0, images, batch)]
         parity = compare(golden.outputs, Outputs.concatenate(parts)[:images])
-        transfer = "on the device" if opening.bound else "host copies"
         for failure in gate.failures(parity):
-            text = f"{title}, {transfer}, batch {batch}: {failure}"
+            text = f"{part}: {failure}"
             context.note(text) if contender.is_peer else context.fail(text)
         count = max(1, _DISTINCT // batch)
         staged = [network.stage(_batch(golden.pixels, number * batch, batch)) for number in range(count)]
