@@ -149,13 +149,14 @@ def _measure_speed(context: Context) -> None:
         images, few = PixelDataset(store, range(count), labels[:count]), PixelDataset(store, [0], [0])
         return measure_last_epoch(images, few, labels[:count], _CLASSES, settings)
 
-    trial = _attempt(context, "ctonnx", lambda: own(min(len(pixels), _TRIAL_STEPS * batch), recipe))
+    tried = min(len(pixels), _TRIAL_STEPS * batch)
+    trial = _attempt(context, "ctonnx", lambda: own(tried, recipe))
     rate = 0.0 if trial is None else trial["images_per_second"]
     count = images_that_fit(len(pixels), rate, context.left_s / 5, batch)
     if count < len(pixels):
         context.note(f"{count} random images instead of {len(pixels)}: ctonnx trains {rate:.0f} of them a second")
     trainings: dict[str, Callable[[], dict[str, float]]] = {
-        "ctonnx": lambda: own(count, recipe),
+        "ctonnx": lambda: trial if trial is not None and tried == count else own(count, recipe),
         _PLAIN: lambda: plain(pixels[:count], labels[:count]),
         "ctonnx, --compile": lambda: own(count, replace(recipe, compile=True)),
     }

@@ -77,7 +77,7 @@ def test_compiling_is_left_out_without_time(
     monkeypatch.setattr(training, "measure_resume", lambda context: 0.5)
     context = make_context(replace(tiny, compiles=True), seconds=30.0)
     run(context)
-    assert measured == [False, False]  # the first one for an estimate of the rate
+    assert measured == [False]
     assert [text.partition(", about")[0] for text in context.recorded.left_out] == ["ctonnx, --compile: left out"]
     assert context.recorded.failures == [
         "expected a resumed training to end at the same weights, found 0.5 of the way apart"
@@ -85,9 +85,12 @@ def test_compiling_is_left_out_without_time(
 
 
 def test_error_in_the_plain_loop_is_a_note_and_one_in_ctonnx_a_failure(
-    make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+    make_context: Callable[..., Context], tiny: KitSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    counts: list[int] = []
+
     def measure(*arguments: Any) -> dict[str, float]:
+        counts.append(len(arguments[0]))
         if arguments[-1].compile:
             raise RuntimeError("no compiler\nat all")
         return {"images_per_second": 1e3, "data_share": 0.0}
@@ -99,9 +102,10 @@ def test_error_in_the_plain_loop_is_a_note_and_one_in_ctonnx_a_failure(
     monkeypatch.setattr(training, "measure_plain", broken)
     monkeypatch.setattr(training, "measure_resume", broken)
     monkeypatch.setattr(training, "_train_on_phantoms", lambda context: None)
-    context = make_context()
+    context = make_context(replace(tiny, random_images=100))
     run(context)
     recorded = context.recorded
+    assert counts == [64, 100, 100]  # the first one for an estimate of the rate
     assert [row["training"] for row in recorded.tables["Speed"]] == ["ctonnx"]
     assert recorded.failures == ["resume: ZeroDivisionError: -", "ctonnx, --compile: RuntimeError: no compiler"]
     assert recorded.notes[-1] == "plain torchvision loop: ZeroDivisionError: -"
