@@ -76,7 +76,7 @@ ROOMS = {
     "ctonnx_train.training": "recipe loop preparation preview resume results single_run cross_fitting train",
     "ctonnx_train.training.results": "out_of_fold novelty run_record report",
     "ctonnx_train.training.loop": (
-        "distributed acquisition augmentation batches lightning_module progress callbacks device fit"
+        "distributed acquisition augmentation batches device lightning_module progress callbacks fit"
     ),
     "ctonnx_train.recalibration": "temperature scans fitting comparison files recalibrate report",
     "ctonnx_train.cli": "options data train evaluate recalibrate",

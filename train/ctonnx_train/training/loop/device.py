@@ -1,4 +1,4 @@
-"""Device, numeric precision and out-of-memory errors of a training."""
+"""Device, numeric precision, out-of-memory errors and times of a training."""
 
 import ctypes
 import errno
