@@ -1,5 +1,7 @@
 """Fixtures: a tiny phantom set, a network trained on it for one epoch, and its export, made once for all tests."""
 
+import atexit
+import gc
 import hashlib
 import io
 import os
@@ -33,6 +35,24 @@ def pytest_configure() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keeps the garbage collector from what lasts as long as the process.
+
+    The collection makes millions of objects that stay: modules, classes, tests. Looking at them again and again takes
+    a third of its time, and more in each test that makes many objects. At the end they are its business again, as
+    libraries count what is left.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()  # what is left of failed imports, with its warnings
+        gc.freeze()
+        atexit.register(gc.unfreeze)
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

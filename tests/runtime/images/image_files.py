@@ -35,6 +35,18 @@ def row(image: Scan) -> list[Any]:
     return values
 
 
+def compressed_zeros(size: int) -> bytes:
+    """Returns a zlib stream of so many zeros, a multiple of a million: one block, compressed once, repeated."""
+    block = bytes(1_000_000)
+    compressor = zlib.compressobj(9)
+    first, second = (compressor.compress(block) + compressor.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    checksum = 1
+    for _ in range(size // len(block)):
+        checksum = zlib.adler32(block, checksum)
+    end = zlib.compressobj(wbits=-zlib.MAX_WBITS).flush()
+    return first + second * (size // len(block) - 1) + end + struct.pack(">I", checksum)
+
+
 def chunk(kind: bytes, data: bytes, checksum: int = 0) -> bytes:
     """Returns a chunk of a PNG file; `checksum` changes the right one."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) ^ checksum)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from tests.runtime.images.image_files import compressed_zeros
 
 from ctonnx.prediction.inputs import find_images
 from ctonnx.prediction.predictor import Predictor
@@ -183,7 +184,7 @@ _GOOD_ON_UNIX = [
 
 _DAMAGED = "damaged image: "
 _BOMB = "too large to decode safely: "
-_TEXT = _chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(70_000_000)))
+_TEXT = _chunk(b"zTXt", b"a\0\0" + compressed_zeros(70_000_000))
 _FOREIGN = "not an image in a format that can be read"
 _BAD = [
     Kind("empty.png", _write(b""), "the file is empty (0 bytes)"),

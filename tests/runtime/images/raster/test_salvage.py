@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, PngImagePlugin
-from tests.runtime.images.image_files import chunk, reason_of
+from tests.runtime.images.image_files import chunk, compressed_zeros, reason_of
 from tests.runtime.images.raster.tiff_files import LZW, NONE, tiff
 
 from ctonnx.errors import CtonnxError
@@ -20,7 +20,7 @@ from ctonnx.images.raster.salvage import without_metadata
 from ctonnx.prediction.inputs import find_images
 
 GREY = np.tile(np.arange(0, 240, 5, dtype=np.uint8), (16, 1))
-BOMB = zlib.compress(bytes(200_000_000), 9)
+BOMB = compressed_zeros(200_000_000)
 
 
 def png(before: bytes = b"", after: bytes = b"", *, pixels: bytes | None = None, depth: int = 0) -> bytes:
