@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,9 @@ class Workshop:
         """Shares bytecode between environments, except for onnxruntime; compiling PyTorch takes 20 s.
 
         constraints.txt has one version of each package, and uv links one copy of it; but several builds provide the
-        module `onnxruntime`. Below the prefix, Python repeats the full path of a source in the environment.
+        module `onnxruntime`. Below the prefix, Python repeats the full path of a source in the environment. What this
+        process's own environment has compiled is there from the start; Python takes it for a source of the same time
+        and size, and compiles others.
         """
         (packages,) = environment.glob("[Ll]ib/**/site-packages")
         place = self.folder / "bytecode" / packages.relative_to(packages.anchor)
@@ -112,7 +115,12 @@ class Workshop:
         for package in packages.iterdir():
             if package.is_dir() and package.name != "onnxruntime":
                 shared = self.folder / "compiled" / package.name
-                shared.mkdir(parents=True, exist_ok=True)
+                try:
+                    shared.mkdir(parents=True)
+                except FileExistsError:
+                    pass  # another environment has it, or is at it
+                else:
+                    _share_own_bytecode(package.name, shared)
                 (place / package.name).symlink_to(shared, target_is_directory=True)
 
     def install(self, environment: Environment, *requirements: str) -> None:
@@ -130,6 +138,15 @@ class Workshop:
             *requirements,
         ]
         run(command, self.folder, _variables())
+
+
+def _share_own_bytecode(package: str, folder: Path) -> None:
+    """Links the bytecode of a package of this process's environment into a folder that is laid out as its sources."""
+    own = Path(sysconfig.get_path("platlib")) / package
+    for file in own.rglob(f"__pycache__/*.{sys.implementation.cache_tag}.pyc"):
+        place = folder / file.parent.parent.relative_to(own)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / file.name).symlink_to(file)  # a later version replaces the link, not the file
 
 
 def _variables() -> dict[str, str]:

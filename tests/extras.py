@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ class Check:
         build: Distribution that provides onnxruntime; None if no extra does.
         install: Extras to install if they differ from `extras`.
         others: Further requirements.
-        is_given: Whether the check starts with the phantoms, run and export of `promises.journey`.
+        is_given: Whether the check waits for the phantoms, run and export of the first one, and starts with them.
         is_large: Whether only `make extras-all` runs the check.
         name: Name of the environment if it differs from the extras.
     """
@@ -63,12 +63,13 @@ def _all(*promised: Callable[[Environment], str | None]) -> Callable[[Environmen
 
 _CPU, _GPU = "onnxruntime", "onnxruntime-gpu"
 
-# The first two start from nothing and take longest; the others start with the files of the first. onnxruntime-gpu is
-# installed without CUDA's libraries, which are not needed on the CPU; the extra with them is a large check.
+# The first two start from nothing and take longest; the others start with the files of the first, as soon as it has
+# made them. onnxruntime-gpu is installed without CUDA's libraries, which are not needed on the CPU; the extra with them
+# is a large check.
 CHECKS = (
     Check(
         extras="gpu,train,export,bench,serve",
-        promise=_all(promises.journey, partial(promises.serve, reads_dicom=False)),
+        promise=_all(promises.used, partial(promises.serve, reads_dicom=False)),
         build=_GPU,
         install="train,export,bench,serve",
         others=(_GPU,),
@@ -147,32 +148,50 @@ CHECKS = (
 """All checks; `test_extras.py` compares them with pyproject.toml, README and docs."""
 
 
-def run(check: Check, workshop: Workshop) -> None:
+def run(check: Check, workshop: Workshop, given: Future[Path]) -> None:
     """Creates the environment of a check and runs it.
+
+    Args:
+        check: Check to run.
+        workshop: Where to create the environment.
+        given: Folder with the files that checks are given; the check `promises.FOLDER` makes them.
 
     Raises:
         CheckError: The check failed.
+        CancelledError: The files that it is given could not be made.
     """
     name = check.name or check.extras.replace(",", "-") or "bare"
     start = time.perf_counter()
     extras = check.extras if check.install is None else check.install
     environment = workshop.make(name, extras, *check.others)
+    if check.name == promises.FOLDER:
+        promises.make_run(environment)
+        given.set_result(_linked(environment.work, workshop.folder / "given"))
     if check.is_given:
-        made = workshop.folder / "work" / promises.FOLDER
-        for folder in ("phantoms", "runs"):
-            shutil.copytree(made / folder, environment.work / folder, copy_function=_link)
+        _linked(given.result(), environment.work)
     result = check.promise(environment) if check.promise else None
     if check.promise not in (promises.offline, promises.openvino_build) and check.extras != "all":
         promises.other_commands_name_their_extras(environment, tuple(check.extras.split(",")), check.build)
     print(f"  {name:24} {time.perf_counter() - start:6.1f} s  {result or ''}".rstrip(), flush=True)
 
 
-def _fault(check: Check, workshop: Workshop) -> str | None:
+def _fault(check: Check, workshop: Workshop, given: Future[Path]) -> str | None:
     try:
-        run(check, workshop)
+        run(check, workshop, given)
     except CheckError as error:
         return f"extras: [{check.extras}] {check.name}: {error}"
+    except CancelledError:
+        return None  # the check that makes the files has its own message
+    finally:
+        if check.name == promises.FOLDER:
+            given.cancel()  # has no effect on files that were made
     return None
+
+
+def _linked(source: Path, target: Path) -> Path:
+    for folder in ("phantoms", "runs"):
+        shutil.copytree(source / folder, target / folder, copy_function=_link)
+    return target
 
 
 def _link(source: str, target: str) -> None:
@@ -180,7 +199,7 @@ def _link(source: str, target: str) -> None:
 
 
 def main() -> None:
-    """Runs the checks, two at a time; `--all` includes the large ones, `--only NAME` runs one after the first."""
+    """Runs the checks, three at a time; `--all` includes the large ones, `--only NAME` runs one after the first."""
     start = time.perf_counter()
     words = sys.argv[1:]
     only = words[words.index("--only") + 1] if "--only" in words else None
@@ -189,13 +208,12 @@ def main() -> None:
         checks = [check for check in checks if only in (check.name, check.extras) or check.name == promises.FOLDER]
     with tempfile.TemporaryDirectory(prefix="ctonnx-extras-") as folder:
         workshop = Workshop.open(Path(folder))
-        # Each check uses one PyTorch thread, so that two can run in parallel.
-        with ThreadPoolExecutor(2) as pool:
-            for is_given in (False, True):
-                stage = [check for check in checks if check.is_given is is_given]
-                faults = [fault for fault in pool.map(partial(_fault, workshop=workshop), stage) if fault]
-                if faults:
-                    sys.exit("\n\n".join(faults))
+        given: Future[Path] = Future()
+        # Each check uses one PyTorch thread; the third uses the time in which others install or wait for a server.
+        with ThreadPoolExecutor(3) as pool:
+            found = pool.map(partial(_fault, workshop=workshop, given=given), checks)
+        if faults := [fault for fault in found if fault]:
+            sys.exit("\n\n".join(faults))
     print(f"extras: {len(checks)} environments in {time.perf_counter() - start:.0f} s")
 
 

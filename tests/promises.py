@@ -27,6 +27,7 @@ __all__ = [
     "evaluate_file",
     "export",
     "journey",
+    "make_run",
     "node",
     "offline",
     "openvino",
@@ -39,6 +40,7 @@ __all__ = [
     "tensorboard",
     "tiff",
     "train",
+    "used",
     "without_dicom",
     "without_pytorch",
     "without_tiff",
@@ -86,11 +88,21 @@ def other_commands_name_their_extras(environment: Environment, extras: tuple[str
 
 def journey(environment: Environment) -> None:
     """Trains, exports every precision, verifies, predicts and benchmarks."""
+    make_run(environment)
+    used(environment)
+
+
+def make_run(environment: Environment) -> None:
+    """Generates phantoms, trains on them and exports every precision."""
     environment.ctonnx(*_PHANTOMS)
     environment.ctonnx(*_TRAIN, "--name", "tiny")
     output = environment.ctonnx("export", "--precision", "all", *_GATES).stdout
     passed = [line.partition(":")[0] for line in output.splitlines() if ": gate passed: " in line]
     expect(passed, ["fp32", "fp16", "int8"], output)
+
+
+def used(environment: Environment) -> None:
+    """Inspects the export, verifies, predicts and benchmarks."""
     facts = json.loads(environment.ctonnx("inspect", MODEL, "--json").stdout)
     expect("onnxruntime-gpu" in facts["versions"], True)
     predict(environment)
