@@ -163,10 +163,19 @@ def each_network_converted_once() -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Wherever a test has the trained run, it and its fixtures of any scope open the checkpoint with its network."""
-    with thin_network() if "trained_run" in getattr(item, "fixturenames", ()) else nullcontext():
-        return (yield)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Wherever a test has the trained run, it and its fixtures of any scope open the checkpoint with its network.
+
+    After the last test of a file, what still lasts is kept from the garbage collector too, as measurements, which are
+    tested in many files, collect before each round.
+    """
+    try:
+        with thin_network() if "trained_run" in getattr(item, "fixturenames", ()) else nullcontext():
+            return (yield)
+    finally:
+        if nextitem is None or nextitem.path != item.path:
+            gc.collect()
+            gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -156,23 +156,38 @@ def ctonnx(*words: str, exit_codes: tuple[int, ...] = (0,)) -> str:
     return f"{result.stdout}{result.stderr}"
 
 
+@pytest.fixture(scope="module")
+def unmarked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scans of all patients, without marks."""
+    folder = tmp_path_factory.mktemp("unmarked") / "hospital"
+    generate_patients(folder, patients=PATIENTS, slices=SLICES, image_format="dicom", size=64)
+    return folder
+
+
+@pytest.fixture
+def plots(in_file: bool) -> Iterator[None]:
+    """Draws the plots only in one case: the other has four networks, whose plots are drawn as those of one."""
+    with nullcontext() if in_file else empty_plots():
+        yield
+
+
 @pytest.mark.parametrize("in_file", [True, False], ids=["labels file", "DICOM headers"])
+@pytest.mark.usefixtures("plots")
 def test_nothing_that_is_written_identifies_a_patient(
-    in_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    in_file: bool, unmarked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ctonnx_train.network.classifier.resnet50", thin_resnet50)
     monkeypatch.setattr("ctonnx_export.models.simplify", lambda model, pixels: Simplified(model, "left out"))
     hospital = tmp_path / "hospital"
-    generate_patients(hospital, patients=PATIENTS, slices=SLICES, image_format="dicom", size=64)
+    shutil.copytree(unmarked, hospital)
     mark(hospital, in_file=in_file)
     labels = ("--labels", f"hospital/{LABELS}")
     # Each of the slow options once.
     folds, stress = ((), ()) if in_file else (("--folds", "3"), ("--stress",))
     int8 = ("--precision", "int8", "--calibrate", "hospital", *labels, "--samples", "8") if in_file else ()
     printed = [ctonnx("data", "audit", *labels, *more, exit_codes=(0, 1)) for more in ((), ("--json", "--all"))]
-    with nullcontext() if in_file else empty_plots():  # of four networks, which are drawn as those of one
-        printed += [ctonnx("train", *labels, *QUICK, *folds, "--name", "tiny")]
+    printed += [ctonnx("train", *labels, *QUICK, *folds, "--name", "tiny")]
     origin = "the labels file" if in_file else "DICOM headers"
     assert f"patients: {PATIENTS} from {origin}" in printed[-1]
     run = Run(tmp_path / "runs/tiny")

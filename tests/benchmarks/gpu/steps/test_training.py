@@ -1,11 +1,12 @@
 """Three trainings are measured, a run is left for the later steps, and a wrong resume is found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from tests.conftest import empty_plots
 from tests.thin.sitecustomize import thin_resnet50
 
 from ctonnx.artifacts.run import Run
@@ -23,6 +24,13 @@ pytestmark = pytest.mark.usefixtures("trained_run")  # with it, the network is t
 def thin_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the network of the plain loop thin, too."""
     monkeypatch.setattr("torchvision.models.resnet50", thin_resnet50)
+
+
+@pytest.fixture(autouse=True)
+def no_plots() -> Iterator[None]:
+    """Leaves the plots of the trainings empty: they take 40 % of the time, and only their numbers are looked at."""
+    with empty_plots():
+        yield
 
 
 def test_speeds_and_a_run_and_its_resume_are_recorded(
