@@ -153,7 +153,7 @@ def run(check: Check, workshop: Workshop, given: Future[Path]) -> None:
 
     Args:
         check: Check to run.
-        workshop: Where to create the environment.
+        workshop: Folder of the environments, and the wheel to install.
         given: Folder with the files that checks are given; the check `promises.FOLDER` makes them.
 
     Raises:
