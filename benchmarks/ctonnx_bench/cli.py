@@ -90,7 +90,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     metavar="NAME,...|all",
     callback=_peers,
     help="Peers to measure: pytorch, pytorch-fp16, torch-compile, torch-compile-fp16, torch-graphs-fp16, "
-    "onnxruntime, openvino, openvino-int8.",
+    "onnxruntime, openvino, openvino-file, openvino-int8.",
 )
 @click.option(
     "--end-to-end",

@@ -84,7 +84,7 @@ def test_options_reach_the_benchmark(bench: Callable[..., Result], tmp_path: Pat
         reference=Path("lungs"),
         peers=("pytorch", "openvino"),
     )
-    assert len(bench("--peers", "all").settings.peers) == 8  # type: ignore[attr-defined]
+    assert len(bench("--peers", "all").settings.peers) == 9  # type: ignore[attr-defined]
     assert bench("--end-to-end", "data").settings.files == "data"  # type: ignore[attr-defined]
 
 

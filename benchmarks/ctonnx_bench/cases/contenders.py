@@ -130,13 +130,14 @@ def find_peers(
 ) -> tuple[list[Contender], dict[str, str]]:
     """Returns the peers of `PEERS` that can run here, and the reason for each other one.
 
-    Peers that read a file use FP32; PyTorch reads the checkpoint of `run`.
+    Peers that read a file use FP32, or the first INT8 file of the models; PyTorch reads the checkpoint of `run`.
     """
     found: list[Contender] = []
     skipped: dict[str, str] = {}
     fp32 = next((model for model in models if model.spec.precision == "fp32"), None)
     if fp32 is None and (beside := models[0].path.with_name("model.fp32.onnx")).is_file():
         fp32 = _read(beside)
+    int8 = next((model for model in models if model.spec.precision == "int8"), None)
     for name in names:
         adapter = ADAPTERS[name]
         if missing := [module for module in adapter.needs if not find_spec(module)]:
@@ -147,10 +148,13 @@ def find_peers(
             skipped[adapter.title] = "it is compared with an FP16 model, and none is measured"
         elif adapter.model == "run" and run is None:
             skipped[adapter.title] = "the models are not in the run of their checkpoint; name it with --reference RUN"
+        elif adapter.model == "int8" and int8 is None:
+            skipped[adapter.title] = "it runs an INT8 model, and none is measured"
         elif adapter.model == "file" and fp32 is None:
             skipped[adapter.title] = "no model.fp32.onnx beside the models; ctonnx export makes it"
         else:
-            path = run.weights_file if adapter.model == "run" and run else fp32.path if fp32 else Path()
+            file = int8 if adapter.model == "int8" else fp32
+            path = run.weights_file if adapter.model == "run" and run else file.path if file else Path()
             model = run.folder if adapter.model == "run" and run else path
             found.append(
                 Contender(adapter.title, name, model.resolve(), adapter.precision or "fp32", path.stat().st_size)

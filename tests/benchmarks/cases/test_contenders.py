@@ -85,6 +85,7 @@ def test_peers_that_cannot_run_are_skipped_with_a_reason(workspace: Path, monkey
         "torch.compile FP16": "it does not run on cpu here, only on cuda",
         "PyTorch FP16, CUDA graph": "it does not run on cpu here, only on cuda",
         "OpenVINO": "openvino not installed; pip install openvino",
+        "OpenVINO, ctonnx's INT8 file": "openvino not installed; pip install openvino",
         "OpenVINO, its INT8": "openvino, nncf not installed; pip install openvino nncf",
     }
 
@@ -116,3 +117,17 @@ def test_peers_without_their_model_are_skipped_too(workspace: Path, monkeypatch:
         "PyTorch eager": "the models are not in the run of their checkpoint; name it with --reference RUN",
         "OpenVINO": "it does not run on cuda here, only on cpu",
     }
+
+
+def test_openvino_runs_the_measured_int8_file(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contenders, "find_spec", lambda name: object())
+    (fp32,) = read_models([])
+    _, skipped = find_peers(["openvino-file"], [fp32], None, "cpu")
+    assert skipped == {"OpenVINO, ctonnx's INT8 file": "it runs an INT8 model, and none is measured"}
+    arm, amx = (
+        replace(fp32, path=Path(f"{target}.onnx"), spec=replace(fp32.spec, precision="int8"), size=7)
+        for target in ("arm", "amx")
+    )
+    Path("arm.onnx").write_bytes(b"1234567")
+    found, _ = find_peers(["openvino-file"], [fp32, arm, amx], None, "cpu")
+    assert [(item.model.name, item.precision, item.size) for item in found] == [("arm.onnx", "int8", 7)]

@@ -70,7 +70,7 @@ class Adapter(NamedTuple):
 
     Attributes:
         title: Title of its rows.
-        model: Input: an exported file, or a run whose weights PyTorch reads.
+        model: Input: the exported FP32 file, the first measured INT8 file, or a run whose weights PyTorch reads.
         precision: Precision whose gate its outputs must pass; None for that of the file.
         install: Arguments of `pip install` for the modules that it needs.
         prepares: Whether it makes its own model first.
@@ -80,7 +80,7 @@ class Adapter(NamedTuple):
 
     title: str
     module: str
-    model: Literal["file", "run"]
+    model: Literal["file", "int8", "run"]
     precision: str | None
     needs: tuple[str, ...]
     install: str
@@ -130,6 +130,9 @@ ADAPTERS = {
         "onnxruntime, plain", "plain", "file", "fp32", ("onnxruntime",), "ctonnx[cpu]", ("cpu", "cuda")
     ),
     "openvino": Adapter("OpenVINO", "openvino", "file", "fp32", ("openvino",), "openvino", ("cpu",)),
+    "openvino-file": Adapter(
+        "OpenVINO, ctonnx's INT8 file", "openvino", "int8", "int8", ("openvino",), "openvino", ("cpu",)
+    ),
     "openvino-int8": Adapter(
         "OpenVINO, its INT8", "openvino_int8", "file", "int8", ("openvino", "nncf"), "openvino nncf", ("cpu",), True
     ),
