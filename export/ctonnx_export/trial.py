@@ -4,12 +4,15 @@ import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from ctonnx.artifacts.decision.novelty import Novelty
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity import rounding
@@ -21,7 +24,17 @@ from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.graph.sessions import open_model
 from ctonnx_export.image_sets import ImageSet, batches_with_progress
 
-__all__ = ["ComparisonSet", "Suspicion", "Trial", "UnseenSet", "compare_decisions", "try_model"]
+__all__ = [
+    "ComparisonSet",
+    "Decider",
+    "Suspicion",
+    "Trial",
+    "UnseenSet",
+    "compare_decisions",
+    "decision_changes",
+    "decisions_of",
+    "try_model",
+]
 
 _TIMED = 15  # runs
 
@@ -87,7 +100,7 @@ class ComparisonSet:
         if self.spec is None or not self.decision_images:
             return None
         rows = slice(len(self.parts[0]), None)
-        reference, candidate = (_decisions(self.spec, of[rows]) for of in (self.reference, outputs))
+        reference, candidate = (decisions_of(self.spec, of[rows]) for of in (self.reference, outputs))
         return None if reference is None or candidate is None else float((reference == candidate).mean())
 
     def changed_suspicion(self, outputs: Outputs) -> Suspicion | None:
@@ -208,17 +221,10 @@ def compare_decisions(model: onnx.ModelProto, compared: ComparisonSet) -> dict[s
     if spec is None or test is None:
         return None
     outputs = run_onnx(model, batches_with_progress("decisions", test.images))
-    before, after = (_decisions(spec, of) for of in (test.reference, outputs))
+    before, after = (decisions_of(spec, of) for of in (test.reference, outputs))
     if before is None or after is None:
         return None
-    changed = before != after
-    found: dict[str, Any] = {
-        "images": len(changed),
-        "opposite": int((changed & (before != "refer") & (after != "refer")).sum()),
-        "newly_referred": int((changed & (after == "refer")).sum()),
-        "newly_decided": int((changed & (before == "refer")).sum()),
-        **_share("changed_share", changed),
-    }
+    found = decision_changes(before, after)
     if spec.prediction_sets is not None:
         labels = test.images.labels
         for name, of in (("coverage", outputs), ("reference_coverage", test.reference)):
@@ -234,7 +240,39 @@ def compare_decisions(model: onnx.ModelProto, compared: ComparisonSet) -> dict[s
     return found
 
 
-def _decisions(spec: ModelSpec, outputs: Outputs) -> NDArray[np.str_] | None:
+class Decider(Protocol):
+    """A spec or a run's record: the values that decide about an image."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the probabilities."""
+
+    @property
+    def operating_point(self) -> OperatingPoint | None:
+        """Threshold for suspicious images."""
+
+    @property
+    def prediction_sets(self) -> PredictionSets | None:
+        """Classes that an image may have."""
+
+    @property
+    def novelty(self) -> Novelty | None:
+        """Threshold of the novelty."""
+
+
+def decision_changes(before: NDArray[np.str_], after: NDArray[np.str_]) -> dict[str, Any]:
+    """Compares two models' decisions about the same images: the numbers and the share of `compare_decisions`."""
+    changed = before != after
+    return {
+        "images": len(changed),
+        "opposite": int((changed & (before != "refer") & (after != "refer")).sum()),
+        "newly_referred": int((changed & (after == "refer")).sum()),
+        "newly_decided": int((changed & (before == "refer")).sum()),
+        **_share("changed_share", changed),
+    }
+
+
+def decisions_of(spec: Decider, outputs: Outputs) -> NDArray[np.str_] | None:
     """Returns the decision about each image, [images], without warnings about it; None without an operating point."""
     if spec.operating_point is None:
         return None

@@ -141,3 +141,30 @@ def test_dropout_can_be_off_while_the_head_learns() -> None:
     assert all(parameter.requires_grad for parameter in network.head.parameters())
     network.set_trainable(("head",))
     assert not torch.equal(network.head(pooled), learned)
+
+
+def test_backbone_takes_the_widths_of_a_state_dict() -> None:
+    """Those of a network from which `ctonnx compress` has removed channels."""
+    torch.manual_seed(0)
+    network, smaller = CTClassifier(3), CTClassifier(3)
+    block = network.backbone.layer2[1]
+    state = network.state_dict()
+    for name in ("conv1.weight", "bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var"):
+        state[f"backbone.layer2.1.{name}"] = state[f"backbone.layer2.1.{name}"][:48]
+    state["backbone.layer2.1.conv2.weight"] = state["backbone.layer2.1.conv2.weight"][:, :48]
+    smaller.fit_widths(state)
+    smaller.load_state_dict(state)
+    changed = smaller.backbone.layer2[1]
+    assert (changed.conv1.out_channels, changed.bn1.num_features, changed.conv2.in_channels) == (48, 48, 48)
+    block.conv2.weight.data[:, 48:] = 0  # the same network, with channels that nothing reads
+    pixels = torch.rand(2, 1, 64, 64) * 255
+    with torch.no_grad():
+        torch.testing.assert_close(smaller.eval()(pixels), network.eval()(pixels), rtol=1e-4, atol=1e-5)
+
+
+def test_widths_that_do_not_fit_to_each_other_are_rejected() -> None:
+    network = CTClassifier(3)
+    state = network.state_dict()
+    state["backbone.layer2.1.conv1.weight"] = state["backbone.layer2.1.conv1.weight"][:48]
+    with pytest.raises(ValueError, match="the widths of the layers do not fit to each other"):
+        network.fit_widths(state)

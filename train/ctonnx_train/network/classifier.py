@@ -1,7 +1,10 @@
 """The classifier: a ResNet50 with a small multi-layer head, from 8-bit pixels to logits."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torchvision.models import resnet50
 
 __all__ = ["STAGES", "CTClassifier", "Head"]
@@ -71,6 +74,35 @@ class CTClassifier(nn.Module):
         """Returns logits [batch, classes]; `pixels` as for `features`."""
         logits: Tensor = self.head(self.features(pixels).mean((2, 3)))
         return logits
+
+    def fit_widths(self, state: Mapping[str, Tensor]) -> None:
+        """Gives the backbone the widths of a state dict, whose values are not loaded: those of a compressed network.
+
+        Raises:
+            ValueError: If its layers do not fit to each other, or not to the head.
+        """
+        changed = False
+        for name, module in self.backbone.named_modules(prefix="backbone"):
+            weight = state.get(f"{name}.weight")
+            if weight is None or weight.shape == getattr(module, "weight", weight).shape:
+                continue
+            changed = True
+            if isinstance(module, nn.Conv2d) and weight.ndim == 4:
+                module.out_channels, module.in_channels = weight.shape[:2]
+                module.weight = nn.Parameter(torch.empty_like(weight))
+            elif isinstance(module, nn.BatchNorm2d) and weight.ndim == 1:
+                module.num_features = len(weight)
+                for part in ("weight", "bias"):
+                    setattr(module, part, nn.Parameter(torch.empty_like(weight)))
+                for part in ("running_mean", "running_var"):
+                    setattr(module, part, torch.empty_like(weight))
+        if not changed:
+            return
+        tensors = {name: tensor.to("meta") for name, tensor in (*self.named_parameters(), *self.named_buffers())}
+        try:
+            functional_call(self, tensors, (torch.empty(2, 3, 64, 64, device="meta"),))
+        except RuntimeError as error:
+            raise ValueError(f"the widths of the layers do not fit to each other: {error}") from error
 
     def set_trainable(self, stages: tuple[str, ...], *, dropout: bool = True) -> None:
         """Selects the stages to train; the others keep their weights and batch normalization statistics.

@@ -133,8 +133,10 @@ def load_checkpoint(run: Run) -> Checkpoint:
     network = CTClassifier(len(record.classes))
     try:
         file, digest = _weights_of(run, record)
-        network.load_state_dict(load_file(file))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        state = load_file(file)
+        network.fit_widths(state)
+        network.load_state_dict(state)
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         detail = reason_of(error) if isinstance(error, OSError) else " ".join(str(error).split())[:200]
         raise ModelError(
             f"expected the weights of a {len(record.classes)}-class ctonnx network in '{run.weights_file}', found "

@@ -41,6 +41,14 @@ class _Data(TypedDict, total=False):
     folds: Count
 
 
+class _Parent(TypedDict, total=False):
+    """`parent`, as shown in the reports of the export."""
+
+    name: Required[str]
+    weights_sha256: Required[str]
+    operations: Required[Share]
+
+
 class _Intervals(TypedDict, total=False):
     accuracy: _Interval
     balanced_accuracy: _Interval
@@ -139,6 +147,8 @@ class RunRecord:
         acquisition: Medians of the training images' facts, such as size and brightness, to compare other images with.
         weights_sha256: SHA-256 of the weight file; None in runs of the first releases.
         novelty_sha256: SHA-256 of novelty.safetensors; None without `novelty`.
+        parent: The run that `ctonnx compress` made this one from: `name`, `weights_sha256`, `operations` (share of its
+            multiplications that is left) and `comparison`; None in all other runs.
     """
 
     created: str
@@ -162,6 +172,7 @@ class RunRecord:
     acquisition: Mapping[str, Any] | None = None
     weights_sha256: str | None = None
     novelty_sha256: str | None = None
+    parent: Annotated[Mapping[str, Any] | None, json_schema.As(_Parent | None)] = None
 
     def __post_init__(self) -> None:
         validate_outputs(self.classes, self.temperature, self.operating_point, self.prediction_sets)

@@ -35,7 +35,7 @@ class RunPlan:
 
     `data` is the absolute path of the dataset, and its fingerprint is empty before the images have been read.
     `class_names` are canonical names for class folders, by the folder's name. `labels` is the absolute path of the
-    labels file, if the dataset has one.
+    labels file, if the dataset has one. `compression` has the settings of a run of `ctonnx compress`.
     """
 
     data: Path
@@ -44,6 +44,7 @@ class RunPlan:
     class_names: Mapping[str, str]
     fingerprint: str = ""
     labels: Path | None = None
+    compression: Mapping[str, Any] | None = None
 
     @property
     def data_name(self) -> str:

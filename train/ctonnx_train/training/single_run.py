@@ -1,7 +1,7 @@
 """Training of one network on prepared images, and the files of its run."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,15 +14,15 @@ from ctonnx_train.runs.checkpoint import save_checkpoint
 from ctonnx_train.runs.record import RunRecord
 from ctonnx_train.training.loop.batches import PixelDataset
 from ctonnx_train.training.loop.distributed import is_main_process
-from ctonnx_train.training.loop.fit import fit
+from ctonnx_train.training.loop.fit import Fitted, fit
 from ctonnx_train.training.preparation import Prepared
-from ctonnx_train.training.results.novelty import fit_novelty
+from ctonnx_train.training.results.novelty import FittedNovelty, fit_novelty
 from ctonnx_train.training.results.out_of_fold import OutOfFold
 from ctonnx_train.training.results.report import write_reports
 from ctonnx_train.training.results.run_record import calibrate, make_record
 from ctonnx_train.training.resume import RunPlan, forget_plan
 
-__all__ = ["TrainResult", "train_network"]
+__all__ = ["TrainResult", "finish_run", "train_network"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,26 @@ def train_network(
     fitted = fit(
         network, images, valid_images, labels, data.classes, settings, run, state=state, phases=phases, log=log
     )
+    return finish_run(prepared, network, fitted, run, plan, start, log, out_of_fold=out_of_fold)
+
+
+def finish_run(
+    prepared: Prepared,
+    network: CTClassifier,
+    fitted: Fitted,
+    run: Run,
+    plan: RunPlan,
+    start: float,
+    log: Log,
+    *,
+    out_of_fold: OutOfFold | None = None,
+    check: Callable[[RunRecord, FittedNovelty | None], RunRecord] = lambda record, novelty: record,
+) -> TrainResult:
+    """Calibrates and evaluates a fitted network, and writes the run's folder; `start` is from `time.perf_counter`.
+
+    `check` returns the record to write, or raises, in the main process and before anything is written.
+    """
+    data, settings = prepared.data, plan.settings
     if fitted.interrupted:
         log(f"stopped: keeping the best of {counted(len(fitted.history.rows), 'epoch')}")
     value = "-" if fitted.best.value is None else f"{fitted.best.value:.4f}"
@@ -71,6 +91,7 @@ def train_network(
         found = fit_novelty(network, fitted, prepared, settings, log, out_of_fold=out_of_fold)
     record = make_record(fitted, calibrated, prepared, plan, start, novelty=found, out_of_fold=out_of_fold)
     if is_main_process():
+        record = check(record, found)
         reports = partial(
             write_reports,
             run,

@@ -39,7 +39,7 @@ from ctonnx_train.training.resume import (
 )
 from ctonnx_train.training.single_run import TrainResult, train_network
 
-__all__ = ["resume", "train"]
+__all__ = ["keeping_finished_epochs", "make_run", "prepare_run", "resume", "train"]
 
 
 def train(
@@ -103,11 +103,11 @@ def train(
     network = CTClassifier(len(found.classes))
     if loaded := load_backbone(network, plan.settings.weights):
         log(loaded)
-    run = _make_run(name or f"{plan.data_name}-{datetime.now():%Y%m%d-%H%M%S}", root, network, plan.settings.folds)
-    with _keeping_finished_epochs(run, plan, log, is_new=True), computing_threads(plan.settings.threads):
+    run = make_run(name or f"{plan.data_name}-{datetime.now():%Y%m%d-%H%M%S}", root, network, plan.settings.folds)
+    with keeping_finished_epochs(run, plan, log, is_new=True), computing_threads(plan.settings.threads):
         if is_main_process():
             save_plan(run, plan)
-        prepared = _prepare(found, run, plan, log)
+        prepared = prepare_run(found, run, plan, log)
         return _run(prepared, network, run, plan, None, log)
 
 
@@ -124,6 +124,11 @@ def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> Tra
     log = _main_process_only(log)
     unfinished = find_resumable_run(run, root)
     plan = load_plan(unfinished)
+    if plan.compression is not None:
+        raise DataError(
+            f"expected a run of ctonnx train, found that '{unfinished.folder}' is compressed from another; resume it "
+            f"with: ctonnx compress --resume {unfinished.folder}"
+        )
     if is_main_process():
         shutil.rmtree(unfinished.folder / STAGED, ignore_errors=True)  # of a process killed while it wrote
         remove_leftovers_of_runs(unfinished.folder, log)
@@ -136,8 +141,8 @@ def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> Tra
     network = CTClassifier(len(found.classes))
     if state is None:
         load_backbone(network, plan.settings.weights)
-    with _keeping_finished_epochs(unfinished, plan, log, is_new=False), computing_threads(plan.settings.threads):
-        prepared = _prepare(found, unfinished, plan, log)
+    with keeping_finished_epochs(unfinished, plan, log, is_new=False), computing_threads(plan.settings.threads):
+        prepared = prepare_run(found, unfinished, plan, log)
         return _run(prepared, network, unfinished, plan, state, log)
 
 
@@ -158,8 +163,12 @@ def _run(
     return train_network(prepared, network, run, plan, state, log, out_of_fold=out_of_fold)
 
 
-def _prepare(found: Dataset, run: Run, plan: RunPlan, log: Log) -> Prepared:
-    """Prepares a dataset, and records its fingerprint or compares it with the recorded one."""
+def prepare_run(found: Dataset, run: Run, plan: RunPlan, log: Log) -> Prepared:
+    """Prepares a dataset, and records its fingerprint or compares it with the recorded one.
+
+    Raises:
+        DataError: If the images have changed, or patients that an option needs are unknown.
+    """
     prepared = prepare(found, plan.settings, plan.preprocessing, log)
     if prepared.patients is None and (plan.settings.aggregate != "auto" or plan.settings.top_k is not None):
         raise DataError(
@@ -179,14 +188,16 @@ def _prepare(found: Dataset, run: Run, plan: RunPlan, log: Log) -> Prepared:
 
 
 @contextmanager
-def _keeping_finished_epochs(run: Run, plan: RunPlan, log: Log, *, is_new: bool) -> Iterator[None]:
+def keeping_finished_epochs(
+    run: Run, plan: RunPlan, log: Log, *, is_new: bool, command: str = "ctonnx train"
+) -> Iterator[None]:
     """On an error or Ctrl-C, removes a new run without a finished epoch, and logs how to resume any other."""
     try:
         yield
     except BaseException as error:
         if is_main_process():
             if run.last_file.exists() or any(_finished_epochs_in_folds(run)):
-                log(f"the finished epochs are kept; resume with: ctonnx train --resume {run.folder}")
+                log(f"the finished epochs are kept; resume with: {command} --resume {run.folder}")
             elif is_new:
                 shutil.rmtree(run.folder, ignore_errors=True)
         if out_of_memory(error):
@@ -209,7 +220,13 @@ def _main_process_only(log: Log) -> Log:
     return log if is_main_process() else lambda line: None
 
 
-def _make_run(name: str, root: Path, network: CTClassifier, folds: int | None) -> Run:
+def make_run(name: str, root: Path, network: CTClassifier, folds: int | None) -> Run:
+    """Makes the folder of a new run, if there is enough disk space for a training of the network.
+
+    Raises:
+        DataError: If the name is not that of a folder, or the folder exists.
+        CtonnxError: If there is too little disk space.
+    """
     if not name or name.startswith(".") or Path(name).name != name:
         raise DataError(f"expected a plain folder name for the run, found '{name}'")
     run = Run(root / name)

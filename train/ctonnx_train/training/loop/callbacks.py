@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ctonnx.errors import DataError
 from ctonnx.system.files import atomic_file
 from ctonnx.system.text import Log
+from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.training.loop.distributed import gather, is_main_process
 from ctonnx_train.training.loop.lightning_module import ClassificationTask
 from ctonnx_train.training.loop.progress import time_left
@@ -165,8 +166,9 @@ class BestWeights(pl.Callback):
         self._state = {name: tensor.cpu() for name, tensor in state_dict["weights"].items()}
         self.value, self.epoch = state_dict["value"], state_dict["epoch"]
 
-    def restore(self, network: Any) -> None:
-        """Loads the best weights into `network`."""
+    def restore(self, network: CTClassifier) -> None:
+        """Loads the best weights into `network`, and gives it their widths."""
+        network.fit_widths(self._state)
         network.load_state_dict(self._state)
 
 

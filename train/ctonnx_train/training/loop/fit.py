@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -54,6 +54,8 @@ def fit(
     *,
     state: Mapping[str, Any] | None = None,
     phases: Sequence[Phase] | None = None,
+    make_task: Callable[..., ClassificationTask] = ClassificationTask,
+    before_phase: Callable[[Phase], None] = lambda phase: None,
     reuse_memory: bool = True,
     log: Log = lambda line: None,
 ) -> Fitted:
@@ -64,6 +66,9 @@ def fit(
     `ctonnx_train.training.recipe.plan`, and freed memory is kept for the next step
     (`keep_freed_memory`). The best epoch is kept; with phases that are given, the last one: the caller knows how long
     to train.
+
+    `make_task` makes the task of a phase from the arguments of `ClassificationTask`. `before_phase` is called before
+    each phase that does not resume, and may change the network.
 
     Raises:
         DataError: If no validation metric was ever finite, or there are too few GPUs or images.
@@ -99,15 +104,17 @@ def fit(
         f"training on {f'{processes} x ' if many else ''}{device.type} in {precision}, "
         f"{settings.batch_size} images a step{' each' if many else ''}, at most {counted(history.planned, 'epoch')}"
     )
-    network.to(memory_format=torch.channels_last)
     interrupted = False
     size = train_images[0][0].shape[-1]
     for phase in phases[done:]:
         resumes = state is not None and phase.number == state["callbacks"]["LastCheckpoint"]["phase"]
         if best.epoch and not resumes:
             best.restore(network)
+        if not resumes:
+            before_phase(phase)
+        network.to(memory_format=torch.channels_last)
         callbacks = [EpochLog(history, log, phases, size), best, LastCheckpoint(run.last_file, history, phase.number)]
-        task = ClassificationTask(
+        task = make_task(
             network,
             phase,
             seed=settings.seed,

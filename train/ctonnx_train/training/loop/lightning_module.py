@@ -85,7 +85,7 @@ class ClassificationTask(pl.LightningModule):
         return moved
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Returns the cross-entropy of a batch."""
+        """Returns the loss of a batch."""
         pixels, labels = batch
         if self._augmentation is None:
             self.image_size = pixels.shape[-1]
@@ -94,9 +94,13 @@ class ClassificationTask(pl.LightningModule):
             progress = (self.current_epoch + 1) / self.phase.epochs if self.phase.growing else 1.0
             with self.data_timer.timed(pixels.device):
                 pixels = self._augmentation.at(progress)(pixels, self.image_size)
-        loss = nn.functional.cross_entropy(self(pixels).float(), labels, weight=self._class_weights)
+        loss = self.loss(pixels, labels)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=self._distributed)
         return loss
+
+    def loss(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        """Returns the cross-entropy for augmented pixels."""
+        return nn.functional.cross_entropy(self(pixels).float(), labels, weight=self._class_weights)
 
     def on_validation_epoch_start(self) -> None:
         """Clears the previous predictions and copies the first process's running statistics to all processes."""
