@@ -79,7 +79,7 @@ gpu-wheels:  ## what the GPU kit needs on such a machine with PyTorch: docs/guid
 
 # On the Python that has PyTorch for CUDA, without .venv: `make gpu WHEELS=wheels PYTHON=python3`.
 gpu:  ## the GPU kit, at most 9 minutes: docs/guide/gpu.md
-	PYTHONPATH="$(CURDIR)/runtime:$(CURDIR)/train:$(CURDIR)/export:$(CURDIR)/benchmarks" \
+	PYTHONPATH="$(CURDIR)/runtime:$(CURDIR)/train:$(CURDIR)/export:$(CURDIR)/compress:$(CURDIR)/benchmarks" \
 		$(PYTHON) -m ctonnx_bench.gpu $(if $(WHEELS),--wheels "$(WHEELS)") $(KIT)
 
 gpu-rehearsal: $(READY)  ## every step of the GPU kit on the CPU, at small size, at most 4 minutes
@@ -91,5 +91,5 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[cpu,train,export,dicom,tiff,pacs,bench,serve]" --group dev --group docs
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[cpu,train,export,compress,dicom,tiff,pacs,bench,serve]" --group dev --group docs
 	touch $@

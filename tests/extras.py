@@ -77,6 +77,8 @@ CHECKS = (
         name=promises.FOLDER,
     ),
     Check(extras="cpu,train,export", promise=promises.demo, build=_CPU, is_given=False),
+    Check(extras="compress"),
+    Check(extras="cpu,compress", promise=promises.compress, build=_CPU),
     Check(extras="train", promise=promises.train),
     Check(extras="cpu,export", promise=promises.export, build=_CPU),
     Check(extras="export"),

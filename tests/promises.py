@@ -297,6 +297,13 @@ def without_pytorch(environment: Environment) -> None:
     )
 
 
+def compress(environment: Environment) -> None:
+    """Compresses a run."""
+    options = ("--operations", "0.95", "--steps", "1", "--epochs", "1", "--max-drop", "100", "--min-agreement", "0")
+    environment.ctonnx("compress", "runs/tiny", *options, "--name", "small")
+    expect((environment.work / "runs/small/compression.md").is_file(), True)
+
+
 def export(environment: Environment) -> None:
     """Exports a run that another environment trained."""
     environment.ctonnx("export", "tiny", "--output", "exported")
@@ -360,7 +367,7 @@ def offline(environment: Environment) -> None:
     work, python = environment.work, Path(sys.executable).parent
     for name in ("pyproject.toml", "constraints.txt", "Makefile", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, work)
-    for name in ("runtime", "train", "export", "benchmarks", "offline"):
+    for name in ("runtime", "train", "export", "compress", "benchmarks", "offline"):
         shutil.copytree(REPOSITORY / name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
     (work / "runs/tiny").rename(work / "runs/lungs")
     variables = {**environment.variables, "PATH": f"{python}{os.pathsep}{environment.variables['PATH']}"}

@@ -17,6 +17,7 @@ PACKAGES = {
     "ctonnx": ROOT / "runtime/ctonnx",
     "ctonnx_train": ROOT / "train/ctonnx_train",
     "ctonnx_export": ROOT / "export/ctonnx_export",
+    "ctonnx_compress": ROOT / "compress/ctonnx_compress",
     "ctonnx_bench": ROOT / "benchmarks/ctonnx_bench",
     "ctonnx_offline": ROOT / "offline/ctonnx_offline",
 }
@@ -24,6 +25,7 @@ MAY_IMPORT = {
     "ctonnx": set[str](),
     "ctonnx_train": {"ctonnx"},
     "ctonnx_export": {"ctonnx", "ctonnx_train"},
+    "ctonnx_compress": {"ctonnx", "ctonnx_train", "ctonnx_export"},
     "ctonnx_bench": {"ctonnx", "ctonnx_train", "ctonnx_export"},
     "ctonnx_offline": {"ctonnx", "ctonnx_bench"},
 }
@@ -84,6 +86,7 @@ ROOMS = {
     "ctonnx_export.graph": "sessions deploy_graph original execution conversion simplification backbone fp16",
     "ctonnx_export.quantization": "settings calibration amx qdq input_stem bias_correction sensitivity scheme_search",
     "ctonnx_export.report": "caveats facts parity_table stress decisions markdown model_card",
+    "ctonnx_compress": "settings operations pruning distillation gate report compress cli",
     "ctonnx_bench": "cases measurement correctness analysis experiments report benchmark gpu cli",
     "ctonnx_bench.benchmark": "document workflow",
     "ctonnx_bench.cases": "adapters settings contenders images task case sweep",
@@ -119,6 +122,7 @@ HEAVY = (
     "scipy",
     "sklearn",
     "torch",
+    "torch_pruning",
     "torchvision",
     "tqdm",
 )
@@ -314,6 +318,7 @@ def command(*words: str) -> str:
         ("demo", "--help"),
         ("train", "--help"),
         ("evaluate", "--help"),
+        ("compress", "--help"),
         ("export", "--help"),
         ("bench", "--help"),
         ("data", "--help"),

@@ -37,6 +37,9 @@ _COMMANDS = {
         "cpu,evaluate",
         extras_of_runs="cpu,train",
     ),
+    "compress": _Entry(
+        "ctonnx_compress.cli:compress", "Make a run smaller: fewer channels, the same outputs.", "cpu,compress"
+    ),
     "export": _Entry(
         "ctonnx_export.cli:export", "Export a trained run to ONNX, each precision only if it agrees.", "cpu,export"
     ),
