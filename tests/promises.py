@@ -72,7 +72,9 @@ def other_commands_name_their_extras(environment: Environment, extras: tuple[str
         extras: Installed extras.
         module_of: Distribution that provides onnxruntime; None if there is none.
     """
-    there = {*extras, *(("cpu",) if module_of else ()), *(("evaluate",) if "train" in extras else ())}
+    contained = {"compress": ("train", "export", "evaluate"), "train": ("evaluate",)}
+    there = {*extras, *(("cpu",) if module_of else ())}
+    there |= {name for extra in extras for name in contained.get(extra, ())}
     for name, entry in _COMMANDS.items():
         needed = entry.extras.split(",")
         missing = [f"'{extra}'" for extra in needed if extra not in there]

@@ -186,7 +186,7 @@ PROVIDERS: Mapping[Provider, ProviderFacts] = {
         extra="openvino",
         systems=_NO_MAC,
         precisions=("fp16", "fp32"),
-        plugin=replace(_OPENVINO, device="NPU", hardware="an Intel NPU", vendor=""),
+        plugin=replace(_OPENVINO, device="NPU", hardware="an Intel NPU"),  # a part of its processors
         # https://docs.openvino.ai/2025/openvino-workflow/running-inference/inference-devices-and-modes/npu-device.html
         one_image_a_run=True,
         computes_in_fp16=True,

@@ -91,6 +91,7 @@ def test_processor_of_another_vendor_gets_no_command_for_a_plugin_that_does_not_
         "its plugin onnxruntime-ep-openvino is not installed; onnxruntime-ep-openvino>=1.8 has devices on Intel "
         f"processors alone, and this one is AMD EPYC; {ON_CPU}"
     )
+    assert "has devices on Intel processors alone" in fault("openvino:npu"), "it is a part of the processor"
     assert fault("openvino:gpu").endswith('pip install "ctonnx[openvino]"'), "an Intel GPU may be beside it"
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ctonnx.artifacts.golden import FILE_NAME
+from ctonnx.artifacts.golden import FILE_NAME, load_golden
 from ctonnx.errors import CheckFailed, CtonnxError, ModelError, ProviderError
+from ctonnx.inference.diagnosis import overlaid_builds
 from ctonnx.inference.providers import PROVIDERS, Provider
 from ctonnx.inference.session import check_model_file
 from ctonnx.prediction.device.candidates import Candidate, find_candidates, short_reason
@@ -82,10 +83,12 @@ def fastest_provider(
         log: Called with messages.
 
     Raises:
-        ModelError: If there is no such model.
+        ModelError: If there is no such model, or its golden inputs are damaged.
         CheckFailed: If no provider passes the verification.
     """
     check_model_file(find_models(model)[0])
+    if overlaid := overlaid_builds():
+        log(f"warning: {overlaid}")
     found, paths = find_candidates(model)
     if list(paths) == ["cpu"]:  # it runs without --provider auto, too
         return Choice(provider="cpu", model=paths["cpu"], candidates=tuple(found))
@@ -97,6 +100,9 @@ def fastest_provider(
         if (reason := _fault(choice.provider, path, threads)) is None:
             return Choice(provider=choice.provider, model=path, candidates=choice.candidates, kept_in=file)
         log(f"{choice.provider}, which was the fastest before, does not start: {reason}")
+    for file in {path.parent / FILE_NAME for path in paths.values()}:
+        if file.is_file():
+            load_golden(file)  # a damaged one is an error of its own, and not of each provider
     log(f"comparing {', '.join(paths)} for this model on this device")
     candidates = tuple(_compared(found, paths, threads=threads, spinning=spinning, log=log))
     usable = [one for one in candidates if one.left_out is None]
@@ -106,8 +112,8 @@ def fastest_provider(
     fastest = max(usable, key=lambda one: one.images_per_s or 0).provider
     if passing := [one.provider for one in candidates if one.may_change]:
         log(f"not kept for the next start, as {', '.join(passing)} may run then")
-    elif reason := keep_choice(files, KeptChoice(facts=facts, provider=fastest, candidates=candidates)):
-        log(f"not kept for the next start, as the file cannot be written ({reason})")
+    else:
+        log(keep_choice(files, KeptChoice(facts=facts, provider=fastest, candidates=candidates)))
     return Choice(provider=fastest, model=paths[fastest], candidates=candidates)
 
 
@@ -132,7 +138,8 @@ def _compared(
     checked = []
     for one in found:
         if one.provider in paths:
-            log(f"verifying {one.provider}")
+            if (paths[one.provider].parent / FILE_NAME).is_file():
+                log(f"verifying {one.provider}")
             one = _verified(one, paths[one.provider], threads)
         checked.append(one)
     several = sum(one.left_out is None for one in checked) > 1

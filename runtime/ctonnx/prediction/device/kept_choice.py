@@ -119,16 +119,16 @@ def read_choice(files: Sequence[Path], facts: tuple[str, ...]) -> tuple[KeptChoi
     return None
 
 
-def keep_choice(files: Sequence[Path], choice: KeptChoice) -> str | None:
-    """Writes a choice to the first file that can be written, and returns the reason if there is none."""
-    reason = None
+def keep_choice(files: Sequence[Path], choice: KeptChoice) -> str:
+    """Writes a choice to the first file that can be written; returns a line with its name, or with the reasons."""
+    reasons = []
     for file in files:
         try:
             if file != files[0]:
                 file.parent.mkdir(parents=True, exist_ok=True)
             write_text(file, json_text(asdict(choice)))
         except OSError as error:
-            reason = reason or f"'{file.parent}': {reason_of(error)}"
+            reasons.append(f"'{file.parent}': {reason_of(error)}")
         else:
-            return None
-    return reason
+            return f"kept in {file}"
+    return f"not kept for the next start, as the file cannot be written ({'; '.join(reasons)})"

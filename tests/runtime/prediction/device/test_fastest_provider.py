@@ -47,6 +47,7 @@ def test_fastest_is_measured_once_and_kept_next_to_the_model(export: Path, monke
         "verifying openvino",
         "measuring cpu",
         "measuring openvino",
+        f"kept in {kept(export)[0]}",
     ]
 
     def fail(*arguments: Any, **options: Any) -> Any:
@@ -231,8 +232,10 @@ def test_without_golden_inputs_the_cpu_is_chosen(export: Path, monkeypatch: pyte
     Machine(monkeypatch, cpu=0.02, openvino=0.001)
     assert fastest_provider(export).provider == "openvino"
     (export / FILE_NAME).unlink()
-    choice = fastest_provider(export)
+    lines: list[str] = []
+    choice = fastest_provider(export, log=lines.append)
     assert (choice.provider, choice.kept_in) == ("cpu", None)
+    assert not any(line.startswith("verifying") for line in lines)
     assert "without openvino: expected the model's golden inputs at" in choice.summary
 
 
@@ -247,7 +250,7 @@ def test_no_provider_that_passes_is_an_error(export: Path, monkeypatch: pytest.M
 
 
 def test_choice_that_cannot_be_written_is_measured_again_with_a_note(
-    export: Path, monkeypatch: pytest.MonkeyPatch
+    export: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Machine(monkeypatch, cpu=0.02, openvino=0.01)
 
@@ -260,10 +263,25 @@ def test_choice_that_cannot_be_written_is_measured_again_with_a_note(
         choice = fastest_provider(export, log=lines.append)
         assert (choice.provider, choice.kept_in) == ("openvino", None)
         assert lines[-1] == (
-            f"not kept for the next start, as the file cannot be written ('{export}': read-only file system)"
+            f"not kept for the next start, as the file cannot be written ('{export}': read-only file system; "
+            f"'{cache / 'ctonnx/fastest'}': read-only file system)"
         )
 
 
 def test_throughput_is_measured_with_images(export: Path) -> None:
     with Predictor(export / "model.fp32.onnx") as predictor:
         assert module._seconds(predictor, 8) > 0
+
+
+def test_damaged_golden_inputs_are_an_error_of_their_own(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Machine(monkeypatch, cpu=0.02, openvino=0.01)
+    (export / FILE_NAME).write_bytes(b"damaged")
+    with pytest.raises(ModelError, match=r"^expected golden inputs in .*golden\.npz', found a file that is damaged"):
+        fastest_provider(export)
+
+
+def test_builds_over_each_other_are_reported(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "overlaid_builds", lambda: "two builds are installed over each other; uninstall one")
+    lines: list[str] = []
+    fastest_provider(export, log=lines.append)
+    assert lines[0] == "warning: two builds are installed over each other; uninstall one"

@@ -131,7 +131,7 @@ def test_choice_is_read_as_it_was_written(export: Path) -> None:
     files = kept_files(export, ["a"])
     assert files[0].parent == export
     assert read_choice(files, ("a",)) is None
-    assert keep_choice(files, choice("a")) is None
+    assert keep_choice(files, choice("a")) == f"kept in {files[0]}"
     assert read_choice(files, ("a",)) == (choice("a"), files[0])
     assert read_choice(files, ("b",)) is None
     assert not files[1].exists()
@@ -147,20 +147,20 @@ def test_choice_for_a_folder_that_is_read_only_is_in_the_users_cache(
 
     monkeypatch.setattr(module, "write_text", write)
     files = kept_files(export, ["a"])
-    assert keep_choice(files, choice("a")) is None
+    assert keep_choice(files, choice("a")) == f"kept in {files[1]}"
     assert read_choice(files, ("a",)) == (choice("a"), files[1])
     assert files[1].parent == cache / "ctonnx/fastest"
     assert kept_files(export / "model.fp32.onnx", ["a"])[1] != files[1]
 
 
-def test_reason_is_that_of_the_folder_if_neither_can_be_written(
+def test_reasons_of_both_folders_are_given_if_neither_can_be_written(
     export: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.write_text("a file")  # where the folder would be
     (export / kept_files(export, ["a"])[0].name).mkdir()
-    reason = keep_choice(kept_files(export, ["a"]), choice("a"))
-    assert reason is not None
-    assert reason.startswith(f"'{export}': ")
+    line = keep_choice(kept_files(export, ["a"]), choice("a"))
+    assert line.startswith(f"not kept for the next start, as the file cannot be written ('{export}': ")
+    assert f"; '{cache / 'ctonnx/fastest'}': " in line
 
 
 def test_no_home_folder_is_no_error(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
