@@ -20,7 +20,19 @@ from ctonnx.cli.main import main
 from ctonnx.errors import CheckFailed, CtonnxError, DataError, ImageError, ModelError, ProviderError
 
 COMMANDS = (
-    *("demo", "data", "train", "evaluate", "export", "verify", "inspect", "recalibrate", "predict", "serve"),
+    *(
+        "demo",
+        "data",
+        "train",
+        "evaluate",
+        "compress",
+        "export",
+        "verify",
+        "inspect",
+        "recalibrate",
+        "predict",
+        "serve",
+    ),
     *("node", "doctor", "bench"),
 )
 
