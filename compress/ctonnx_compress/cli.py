@@ -82,7 +82,7 @@ def compress(
     threads: int | None,
     resumed: Path | None,
 ) -> None:
-    """Make a run smaller: fewer channels, the same outputs, or nothing.
+    """Make a run smaller: fewer channels, the same outputs.
 
     RUN is the folder or name of a trained run (default: the newest). In each step, the channels that are least
     important for the training images are removed, and the rest is trained on the outputs of the original. The result
