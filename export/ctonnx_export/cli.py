@@ -15,6 +15,14 @@ __all__ = ["export"]
 
 _GATE = GATES["int8"]  # FP16's has the same agreement and drop
 
+_JUDGED = {
+    "all": "",
+    "halves": " that did not choose it",
+    "folds": " in folds, each by what the others chose",
+    "none": ", which chose it, too",
+}
+"""Images that judge a model, after their number."""
+
 
 def _precisions(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[Precision, ...]:
     names = PRECISIONS if value == "all" else tuple(name.strip() for name in value.split(","))
@@ -83,6 +91,13 @@ def _share_of_points(ctx: click.Context, parameter: click.Parameter, value: floa
     help="Folder or .npz file with the run's images; default: its location at training.",
 )
 @click.option(
+    "--images",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Folder of further scans, without labels, on which FP16 and INT8 are compared with FP32: any that predict "
+    "reads, such as --images /data/ct-of-this-site. Images that the run or the calibration uses are left out.",
+)
+@click.option(
     "--ensemble",
     is_flag=True,
     help="Export the networks of the run's folds (train --folds) as one model, whose probabilities are the mean of "
@@ -107,6 +122,7 @@ def export(
     min_agreement: float | None,
     max_drop: float | None,
     data: Path | None,
+    images: Path | None,
     ensemble: bool,
     threads: int | None,
     output: Path | None,
@@ -116,14 +132,15 @@ def export(
 
     RUN is the folder or name of a run (default: the newest). The FP32 model is compared with its PyTorch original on
     all validation images; if a probability differs by more than 1e-4, nothing is written and the exit code is 1. FP16
-    and INT8 are compared with FP32 on these and on training images that calibration did not use. A model that fails its
-    gate is not written, report.md gives the reason, and the exit code is 1; an earlier export that contains this
-    precision is kept.
+    and INT8 are compared with FP32 on these, on training images that calibration did not use, and on those of --images.
+    INT8 is chosen on some of the images and judged on others. A model that fails its gate is not written, report.md
+    gives the reason, and the exit code is 1; an earlier export that contains this precision is kept.
 
     \b
     Examples:
       ctonnx export
       ctonnx export --precision all
+      ctonnx export --precision int8 --images /data/ct-of-this-site
       ctonnx export runs/lungs --precision int8 --target arm --output lungs-model
       ctonnx export runs/lungs-in-folds --ensemble --output lungs-ensemble
     """
@@ -167,6 +184,7 @@ def export(
         ),
         max_drop=max_drop,
         min_agreement=min_agreement,
+        images=images,
         ensemble=ensemble,
         threads=threads,
         log=log,
@@ -174,10 +192,14 @@ def export(
     for model in result.written:
         parity, file = model.spec.parity, result.file(model)
         max_dp = shown(parity["max_dp"], model.gate.max_dp, digits=2)
-        agreement = shown(parity["agreement"], model.gate.min_agreement, digits=2, form="%")
+        ends = parity.get("agreement_interval", ())  # FP32 has none
+        agreement, *ends = (
+            shown(value, model.gate.min_agreement, digits=2, form="%") for value in (parity["agreement"], *ends)
+        )
         click.echo(
-            f"{model.precision}: gate passed: max |dp| {max_dp}, agreement {agreement} on "
-            f"{parity['images']} images; {file} ({file.stat().st_size / 1e6:.1f} MB)"
+            f"{model.precision}: gate passed: max |dp| {max_dp}, agreement {agreement}"
+            f"{f' [{ends[0]}, {ends[1]}]' if ends else ''} on {parity['images']} images"
+            f"{_JUDGED[parity.get('judged', {}).get('method', 'all')]}; {file} ({file.stat().st_size / 1e6:.1f} MB)"
         )
         if model.trial and (unshown := model.gate.unshown(model.trial.parity, model.trial.change)):
             click.echo(f"{model.precision}: the 95 % interval does not confirm {'; nor '.join(unshown)}")
@@ -209,8 +231,8 @@ def export(
 def _check_unused_options(precisions: tuple[Precision, ...]) -> None:
     """Raises a usage error if an option is given that none of the precisions uses."""
     ctx = click.get_current_context()
-    for name in ("target", "calibrate", "labels", "samples", "min_agreement", "max_drop"):
-        users = ("fp16", "int8") if name in ("min_agreement", "max_drop") else ("int8",)
+    for name in ("target", "calibrate", "labels", "samples", "min_agreement", "max_drop", "images"):
+        users = ("fp16", "int8") if name in ("min_agreement", "max_drop", "images") else ("int8",)
         given = ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
         if given and not set(users).intersection(precisions):
             raise click.UsageError(

@@ -89,6 +89,7 @@ def export_run(
     quantization: Quantization | None = None,
     max_drop: float | None = None,
     min_agreement: float | None = None,
+    images: Path | None = None,
     ensemble: bool = False,
     threads: int | None = None,
     log: Log = lambda line: None,
@@ -110,6 +111,7 @@ def export_run(
         quantization: Settings of INT8; None uses the defaults.
         max_drop: Maximum loss of accuracy of FP16 and INT8, 0 to 1; None uses the bounds of their gates.
         min_agreement: Minimum agreement of FP16 and INT8 with FP32, 0 to 1; None uses the bounds of their gates.
+        images: Folder of images without labels on which FP16 and INT8 are compared with FP32, too; None adds none.
         ensemble: Export the mean of the networks of the run's folds instead of its network.
         threads: Number of threads; None uses all available cores.
         log: Called with each progress message.
@@ -156,7 +158,7 @@ def export_run(
     stress = read_stress(run, original.sha256)
     written = _Folder(output, stress)
     with computing_threads(threads), written.reporting_kept_models(log):
-        made = _make(checkpoint, original, precisions, data, quantization or Quantization(), bounds, log)
+        made = _make(checkpoint, original, precisions, data, quantization or Quantization(), bounds, images, log)
         for models, golden, pending in made:
             if pending:
                 written.update(models, golden, pending, log)
@@ -239,6 +241,7 @@ def _make(
     data: Path | None,
     quantization: Quantization,
     bounds: dict[str, float],
+    added: Path | None,
     log: Log,
 ) -> Iterator[tuple[tuple[ExportedModel, ...], Golden, tuple[Precision, ...]]]:
     """Converts the models; yields, after each, the models so far, the golden inputs and the pending precisions."""
@@ -252,6 +255,7 @@ def _make(
         calibrate=quantization.calibrate,
         labels=quantization.labels,
         samples=quantization.samples,
+        added=added,
         log=log,
     )
     fp32, golden = make_fp32(checkpoint, original, images, log)

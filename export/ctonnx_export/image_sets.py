@@ -1,8 +1,8 @@
 """Images of an export: calibration and comparison images, which never have pixels in common, and golden inputs."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from math import ceil
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ctonnx.artifacts.report_schema import Precision
-from ctonnx.errors import DataError
-from ctonnx.images import Preprocessing
+from ctonnx.errors import DataError, ImageError
+from ctonnx.images import Preprocessing, load
 from ctonnx.prediction.inputs import is_scan, list_files
 from ctonnx.system.text import Log
 from ctonnx_train.data.image_folder import read_data
-from ctonnx_train.data.pixel_store import PixelStore
-from ctonnx_train.data.sources import Source, open_source
+from ctonnx_train.data.pixel_store import PixelStore, pixel_digest
+from ctonnx_train.data.sources import FolderSource, Source, open_source
 from ctonnx_train.data.splits import SPLITS, Sample, Split
 from ctonnx_train.runs.checkpoint import Checkpoint
 
@@ -29,7 +29,7 @@ BATCH = 16
 """Number of images in a batch."""
 
 _COMPARED_IMAGES = 1000
-_DECIDED_IMAGES = 200  # if all of 189 or more are decided alike, the 95 % interval is within the gate's 98 %
+_DECIDED_IMAGES = 400  # if all of 189 or more in the half that judges are decided alike, their interval is in the gate
 _GOLDEN_IMAGES = 8
 _IN_MEMORY = 256_000_000  # bytes of pixels; images beyond it are decoded each time
 _UNKNOWN = -1
@@ -88,20 +88,38 @@ class ImageSets:
         calibration: Calibration images of INT8; None without INT8.
         choose_held_out: Decodes the training images on which FP16 and INT8 are compared, too, the only ones on which
             their decisions are; None if there are none.
-        choose_test: Decodes the test images on which their decisions are compared at the end; None if there are none.
+        choose_added: Decodes the unlabelled images that are compared, too, except for those with these digests; None if
+            there are none.
+        choose_test: Decodes the test images that are compared at the end; None if there are none.
+        patients: Patients of the run's images by path, as far as they are known.
+        seed: Seed of the run.
     """
 
     validation: ImageSet
     golden: NDArray[np.intp]
     calibration: ImageSet | None = None
     choose_held_out: Callable[[], ImageSet | None] = lambda: None
+    choose_added: Callable[[frozenset[str]], ImageSet | None] = lambda avoid: None
     choose_test: Callable[[], ImageSet | None] = lambda: None
+    patients: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
 
     @cached_property
+    def _compared(self) -> dict[str, ImageSet]:
+        held_out = self.choose_held_out()
+        added = self.choose_added(held_out.digests if held_out else frozenset())
+        found = {"valid": self.validation, "train": held_out, "added": added}
+        return {origin: images for origin, images in found.items() if images}
+
+    @property
     def compared(self) -> tuple[ImageSet, ...]:
         """Image sets on which FP16 and INT8 are compared with FP32: validation first; decoded on first use."""
-        held_out = self.choose_held_out()
-        return (self.validation, held_out) if held_out else (self.validation,)
+        return tuple(self._compared.values())
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Origin of each of these sets: `valid` or `train` for the run's splits, `added` for unlabelled images."""
+        return tuple(self._compared)
 
 
 def choose_images(
@@ -112,6 +130,7 @@ def choose_images(
     calibrate: Path | None = None,
     labels: Path | None = None,
     samples: int,
+    added: Path | None = None,
     log: Log,
 ) -> ImageSets:
     """Chooses all images of an export; those held out are decoded when FP32 is compared, after it passed its gate.
@@ -119,8 +138,8 @@ def choose_images(
     Agreement does not require images that the network has not seen, only images that calibration has not. FP16 and INT8
     are therefore compared on up to 1,000 images: the validation images, and training images that calibration does not
     use. A single borderline scan in a small validation set then does not decide. Decisions are compared on the training
-    images alone, as thresholds were fitted on the validation images: however many of these there are, up to 200 of the
-    training images are used if the run has an operating point.
+    images and added images alone, as thresholds were fitted on the validation images: however many of these there are,
+    up to 400 of the training images are used if the run has an operating point.
 
     Args:
         checkpoint: Checkpoint of the run; its seed makes the choice.
@@ -129,11 +148,13 @@ def choose_images(
         calibrate: Dataset (its training images are used) or folder of images; None uses the run's training images.
         labels: Labels file of the images in `calibrate`, if it has one.
         samples: Number of calibration images; a third of each class of the run's own is left for the comparison.
+        added: Folder of images without labels on which FP16 and INT8 are compared, too; None adds none.
         log: Called with each progress message.
 
     Raises:
         DataError: If images are missing or cannot be read, or all calibration images are blank.
     """
+    files = () if added is None else _scans_in(added, to="compare on")
     validation = _validation_images(checkpoint, root)
     golden, avoid = golden_rows(validation.labels.tolist()), validation.digests
     calibration = None
@@ -152,17 +173,28 @@ def choose_images(
             return None
         return _held_out_images(checkpoint, root, count=count, avoid=avoid, calibration=calibration)
 
-    def choose_test() -> ImageSet | None:
-        seen = {digest for split in SPLITS[:2] for digest in checkpoint.digests_by_path(split).values()}
-        return _unseen_images(checkpoint, root, avoid=avoid | seen | (calibration.digests if calibration else set()))
+    seen: frozenset[str] = avoid.union(*(checkpoint.digests(split) for split in SPLITS[:2]))
+    if calibration is not None:
+        seen |= calibration.digests
 
-    return ImageSets(
+    def choose_added(held_out: frozenset[str]) -> ImageSet | None:
+        return None if added is None else _added_images(checkpoint, added, files, avoid=seen | held_out, log=log)
+
+    def choose_test() -> ImageSet | None:
+        compared = [part.digests for part in images.compared] if added else []
+        return _unseen_images(checkpoint, root, avoid=seen.union(*compared))
+
+    images = ImageSets(
         validation=validation,
         golden=golden,
         calibration=calibration,
         choose_held_out=choose_held_out,
+        choose_added=choose_added,
         choose_test=choose_test,
+        patients={path: name for split in SPLITS[:2] for path, name in checkpoint.patients_by_path(split).items()},
+        seed=checkpoint.record.settings["seed"],
     )
+    return images
 
 
 def _validation_and_training(checkpoint: Checkpoint) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
@@ -247,6 +279,34 @@ def _unseen_images(checkpoint: Checkpoint, root: Path, *, avoid: frozenset[str])
     return _choose(checkpoint, source, found, _COMPARED_IMAGES, avoid, split="test")
 
 
+def _added_images(
+    checkpoint: Checkpoint, root: Path, files: Sequence[Path], *, avoid: frozenset[str], log: Log
+) -> ImageSet:
+    """Returns up to 1,000 distinct images, without labels, whose digests are not in `avoid`; a DataError if none is."""
+    order = np.random.default_rng(checkpoint.record.settings["seed"]).permutation(len(files))
+    found: dict[str, Sample] = {}
+    unreadable = known = 0
+    for row in order:
+        if len(found) == _COMPARED_IMAGES:
+            log(f"comparing on {len(found)} of the {len(files)} images in '{root}', the most that are used")
+            break
+        try:
+            digest = pixel_digest(load(files[row]).image)
+        except ImageError:
+            unreadable += 1
+            continue
+        if digest in avoid or digest in found:
+            known += 1
+        else:
+            found[digest] = Sample(files[row].relative_to(root).as_posix(), _UNKNOWN)
+    skipped = f"{known} used for the training, validation or calibration, or copies, and {unreadable} unreadable"
+    if not found:
+        raise DataError(f"expected other images in '{root}', found {skipped}; name images that the run does not have")
+    if known or unreadable:
+        log(f"skipped in '{root}': {skipped}")
+    return _decode(FolderSource(root), sorted(found.values()), checkpoint.record.preprocessing)
+
+
 def _choose(
     checkpoint: Checkpoint,
     source: Source,
@@ -299,12 +359,15 @@ def _other_images(root: Path, labels: Path | None) -> tuple[Source, list[Sample]
     except DataError:
         if labels is not None or not root.is_dir() or (root / "train").is_dir():
             raise  # an invalid dataset, whose other splits are not used
-        files = [Path(file) for file in list_files(root).files if is_scan(file)]
-        if not files:
-            raise DataError(
-                f"expected images to calibrate on in '{root}', found none; name a dataset or a folder of images"
-            ) from None
+        files = _scans_in(root, to="calibrate on")
         return open_source(root), [Sample(file.relative_to(root).as_posix(), _UNKNOWN) for file in files]
+
+
+def _scans_in(root: Path, *, to: str) -> tuple[Path, ...]:
+    """Returns the image and DICOM files below a folder; raises a DataError if there are none."""
+    if files := tuple(Path(file) for file in list_files(root).files if is_scan(file)):
+        return files
+    raise DataError(f"expected images to {to} in '{root}', found none; name a dataset or a folder of images") from None
 
 
 def _decode(source: Source, samples: Sequence[Sample], preprocessing: Preprocessing) -> ImageSet:

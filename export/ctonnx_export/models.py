@@ -27,10 +27,11 @@ from ctonnx_export.image_sets import ImageSet, ImageSets, batches_with_progress
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import collect_ranges
 from ctonnx_export.quantization.input_stem import for_integers
+from ctonnx_export.quantization.judging import Judging
 from ctonnx_export.quantization.qdq import quantized_tensors
 from ctonnx_export.quantization.scheme_search import search
 from ctonnx_export.quantization.settings import Quantization
-from ctonnx_export.trial import ComparisonSet, Trial, UnseenSet, compare_decisions, try_model
+from ctonnx_export.trial import ComparisonSet, Trial, UnseenSet, compare_on_test, judge, measure
 from ctonnx_train.runs.checkpoint import Checkpoint
 
 __all__ = ["ExportedModel", "comparison_set", "make_fp16", "make_fp32", "make_int8"]
@@ -48,7 +49,7 @@ class ExportedModel:
         model: ONNX model with its spec in the metadata.
         spec: Description of the model.
         gate: Gate that the model must pass.
-        trial: Comparison with FP32; None for FP32 itself.
+        trial: Comparison with FP32 on the images that judge the model; None for FP32 itself.
         facts: Further entries for the report.
     """
 
@@ -74,6 +75,7 @@ class _Candidate:
     gate: Gate
     facts: dict[str, Any]
     quantization: dict[str, Any] | None = None
+    judging: Judging | None = None
 
 
 def make_fp32(checkpoint: Checkpoint, original: Original, images: ImageSets, log: Log) -> tuple[ExportedModel, Golden]:
@@ -116,15 +118,27 @@ def make_fp32(checkpoint: Checkpoint, original: Original, images: ImageSets, log
 
 def comparison_set(fp32: ExportedModel, images: ImageSets, log: Log) -> ComparisonSet:
     """Returns the images on which FP16 and INT8 are compared, with the outputs of FP32."""
-    valid, total = len(images.validation), sum(map(len, images.compared))
-    log(f"comparing on {total} images: {valid} validation, {total - valid} training (not used for calibration)")
-    reference = run_onnx(fp32.model, batches_with_progress("outputs of FP32", *images.compared))
-    test = images.choose_test() if fp32.spec.operating_point else None
+    numbers = dict.fromkeys(("valid", "train"), 0)
+    numbers |= {origin: len(part) for origin, part in zip(images.origins, images.compared, strict=True)}
+    added = f", {number} added" if (number := numbers.get("added")) else ""
+    log(
+        f"comparing on {sum(numbers.values())} images: {numbers['valid']} validation, {numbers['train']} training (not "
+        f"used for calibration){added}"
+    )
+    compared = ComparisonSet(
+        parts=images.compared,
+        reference=run_onnx(fp32.model, batches_with_progress("outputs of FP32", *images.compared)),
+        spec=fp32.spec,
+        origins=images.origins,
+        patients=images.patients,
+        seed=images.seed,
+    )
+    test = images.choose_test()
     if test is None:
-        return ComparisonSet(parts=images.compared, reference=reference, spec=fp32.spec)
-    log(f"comparing decisions on {len(test)} test images, too, on which no model is selected")
-    unseen = UnseenSet(images=test, reference=run_onnx(fp32.model, batches_with_progress("outputs of FP32", test)))
-    return ComparisonSet(parts=images.compared, reference=reference, spec=fp32.spec, test=unseen)
+        return compared
+    log(f"comparing on {len(test)} test images, too, on which no model is selected")
+    reference = run_onnx(fp32.model, batches_with_progress("outputs of FP32", test))
+    return replace(compared, test=UnseenSet(images=test, reference=reference))
 
 
 def make_fp16(fp32: ExportedModel, compared: ComparisonSet, gate: Gate, log: Log) -> ExportedModel:
@@ -145,7 +159,7 @@ def make_int8(
     gate: Gate,
     log: Log,
 ) -> ExportedModel:
-    """Quantizes the FP32 model to INT8, with the best scheme that the search finds."""
+    """Quantizes the FP32 model to INT8, with the best scheme that the search finds; other images judge it."""
     plain = onnx.shape_inference.infer_shapes(for_integers(fp32.model, quantization.target))
     with tqdm(total=len(calibration), desc="calibrating", unit="image", leave=False, disable=None) as bar:
         batches = calibration.batches(_few(fp32))
@@ -162,27 +176,48 @@ def make_int8(
     corrected = {"images": len(correction.rows)}
     scheme = {**found.scheme.as_dict(), "bias_correction": corrected, "calibration": calibrated}
     facts = {"calibration": calibrated, "attempts": [trial.as_dict() for trial in found.trials]}
-    return _finish(_Candidate("int8", found.model, gate, facts, scheme), fp32, compared, log)
+    return _finish(_Candidate("int8", found.model, gate, facts, scheme, found.judging), fp32, compared, log)
 
 
 def _finish(candidate: _Candidate, fp32: ExportedModel, compared: ComparisonSet, log: Log) -> ExportedModel:
     """Checks a candidate, compares it with FP32, and writes its spec into it."""
     model, precision, gate = candidate.model, candidate.precision, candidate.gate
-    if not compared.decision_images:  # the file does not promise what nothing has checked
-        gate = replace(gate, min_decision_agreement=None)
     strip(model)
     onnx.checker.check_model(model, full_check=True)
-    trial = try_model(model, compared, gate)
-    parity, quantization = trial.parity.as_dict(), candidate.quantization
+    trial, judged = _judge(candidate, compared)
+    if trial.parity.decision_agreement is None:  # the file does not promise what nothing has checked
+        gate = replace(gate, min_decision_agreement=None)
+    interval = [round(end, 6) for end in trial.parity.agreement_interval]
+    parity = {**trial.parity.as_dict(), "agreement_interval": interval, "judged": judged}
+    quantization = candidate.quantization
     spec = replace(fp32.spec, precision=precision, parity=parity, gate=asdict(gate), quantization=quantization)
     spec = _sealed(model, spec)
     log(f"{precision}: {trial.summary}")
     facts = {
         **candidate.facts,
-        "compared": compared.counts,
-        "decisions_on_test": compare_decisions(model, compared),
+        "compared": judged["judging"],
+        "judged": judged,
+        **compare_on_test(model, compared),
     }
     return ExportedModel(precision=precision, model=_embed(model, spec), spec=spec, gate=gate, trial=trial, facts=facts)
+
+
+def _judge(candidate: _Candidate, compared: ComparisonSet) -> tuple[Trial, dict[str, Any]]:
+    """Compares a candidate with FP32 on the images that judge it; returns the trial, and how it was judged.
+
+    A candidate that was chosen must pass on all images, too: on those that chose it, its values are optimistic.
+    """
+    measured, judging = measure(candidate.model, compared), candidate.judging
+    everything = judge(measured, compared, candidate.gate)
+    if judging is None:
+        return everything, {"method": "all", "choosing": {}, "judging": compared.counts()}
+    outputs = measured.outputs if judging.outputs is None else judging.outputs
+    trial = judge(replace(measured, outputs=outputs), compared, candidate.gate, judging.judging)
+    broken, place = trial.broken, judging.place
+    if not broken:
+        broken, place = everything.broken, f"on all {len(compared)} compared images"
+    named = tuple(bound._replace(phrase=f"{bound.phrase} ({place})") for bound in broken)
+    return replace(trial, broken=named), judging.as_dict(compared)
 
 
 def _few(model: ExportedModel) -> int:

@@ -17,7 +17,7 @@ from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity import rounding
 from ctonnx.parity.acceptance_gates import GATES, BrokenBound, Gate
-from ctonnx.parity.comparison import AccuracyChange, Parity, accuracy_change, compare
+from ctonnx.parity.comparison import AccuracyChange, Parity, accuracy_change, compare, compare_probabilities
 from ctonnx.parity.intervals import share_interval
 from ctonnx.parity.outputs import Outputs, output_names
 from ctonnx_export.graph.execution import run_onnx
@@ -27,12 +27,16 @@ from ctonnx_export.image_sets import ImageSet, batches_with_progress
 __all__ = [
     "ComparisonSet",
     "Decider",
+    "Measured",
     "Suspicion",
     "Trial",
     "UnseenSet",
     "compare_decisions",
+    "compare_on_test",
     "decision_changes",
     "decisions_of",
+    "judge",
+    "measure",
     "try_model",
 ]
 
@@ -59,17 +63,28 @@ class UnseenSet:
 class ComparisonSet:
     """Images and reference outputs to compare candidates with.
 
+    A row is an index into all images, in the order of the parts.
+
     Attributes:
         parts: Image sets, the validation images first.
         reference: Outputs of the FP32 model for all images.
         spec: Spec of the FP32 model, whose operating point and decisions are compared, too; None skips that.
         test: Test images, on which no candidate is chosen; None if there are none.
+        origins: Origin of each part, as in `ImageSets.origins`.
+        patients: Patients by the path of an image, as far as they are known.
+        seed: Seed of the division into images that choose and images that judge.
     """
 
     parts: tuple[ImageSet, ...]
     reference: Outputs
     spec: ModelSpec | None = None
     test: UnseenSet | None = None
+    origins: tuple[str, ...] = ("valid", "train")
+    patients: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -77,38 +92,57 @@ class ComparisonSet:
         return np.concatenate([part.labels for part in self.parts])
 
     @property
-    def counts(self) -> dict[str, int]:
-        """Number of images of each split."""
-        return {split: len(part) for split, part in zip(("valid", "train"), self.parts, strict=False)}
+    def part_of(self) -> NDArray[np.intp]:
+        """Index of each image's part."""
+        return np.repeat(np.arange(len(self.parts)), [len(part) for part in self.parts])
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Name of each image's group, whose images must not be divided: its patient, else its copies."""
+        return tuple(
+            (self.patients.get(sample.path) if origin != "added" else None)
+            or part.store.digests.get(sample.path)
+            or f"{origin}/{sample.path}"
+            for origin, part in zip(self.origins, self.parts, strict=False)
+            for sample in part.samples
+        )
+
+    def counts(self, rows: NDArray[np.intp] | None = None) -> dict[str, int]:
+        """Returns the number of images of each origin, of all images or of some rows."""
+        parts = self.part_of if rows is None else self.part_of[rows]
+        found = zip(self.origins, np.bincount(parts, minlength=len(self.parts)).tolist(), strict=False)
+        return {origin: count for origin, count in found if count or origin != "added"}
 
     @property
     def novelty_threshold(self) -> float | None:
         """Highest novelty that is not flagged; None without this output."""
         return self.spec.novelty.threshold if self.spec and self.spec.novelty else None
 
-    @property
-    def decision_images(self) -> int:
-        """Number of images on which decisions are compared: those after the validation images; 0 without decisions."""
-        return sum(map(len, self.parts[1:])) if self.spec and self.spec.operating_point else 0
-
-    def decision_agreement(self, outputs: Outputs) -> float | None:
-        """Returns the share of images that are decided as by the reference, of those after the validation images.
+    def decided(self, rows: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
+        """Returns the rows on which decisions are compared: those after the validation images.
 
         The validation images fitted what decides: some of them are exactly at a threshold, where a difference of any
-        size changes the decision. Returns None without an operating point or other images.
+        size changes the decision. Without an operating point there are no such rows.
         """
-        if self.spec is None or not self.decision_images:
+        rows = np.arange(len(self)) if rows is None else rows
+        return rows[rows >= len(self.parts[0])] if self.spec and self.spec.operating_point else rows[:0]
+
+    def decision_agreement(self, outputs: Outputs, rows: NDArray[np.intp] | None = None) -> float | None:
+        """Returns the share of the rows in `decided` that are decided as by the reference; None if there are none."""
+        decided = self.decided(rows)
+        if self.spec is None or not len(decided):
             return None
-        rows = slice(len(self.parts[0]), None)
-        reference, candidate = (decisions_of(self.spec, of[rows]) for of in (self.reference, outputs))
+        reference, candidate = (decisions_of(self.spec, of[decided]) for of in (self.reference, outputs))
         return None if reference is None or candidate is None else float((reference == candidate).mean())
 
-    def changed_suspicion(self, outputs: Outputs) -> Suspicion | None:
+    def changed_suspicion(self, outputs: Outputs, rows: NDArray[np.intp] | None = None) -> Suspicion | None:
         """Returns the numbers of images with another verdict than the reference's; None without an operating point."""
         if self.spec is None or self.spec.operating_point is None:
             return None
+        rows = np.arange(len(self)) if rows is None else rows
         reference, candidate = (
-            self.spec.operating_point.calls(of.probabilities, self.spec.classes) for of in (self.reference, outputs)
+            self.spec.operating_point.calls(of.probabilities[rows], self.spec.classes)
+            for of in (self.reference, outputs)
         )
         return Suspicion(lost=int((reference & ~candidate).sum()), gained=int((candidate & ~reference).sum()))
 
@@ -176,40 +210,91 @@ class Trial:
         }
 
 
-def try_model(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate, scheme: Mapping[str, Any] = {}) -> Trial:
-    """Compares a model with its reference on the CPU, and times it."""
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Outputs and time of one candidate, which any rows can then be compared on.
+
+    Attributes:
+        outputs: Outputs for all compared images.
+        milliseconds: Time for one image, of `Trial`.
+        bytes: Size of the file.
+        scheme: Quantization scheme, of `Trial`.
+    """
+
+    outputs: Outputs
+    milliseconds: float
+    bytes: int
+    scheme: Mapping[str, Any] = field(default_factory=dict)
+
+
+def measure(model: onnx.ModelProto, compared: ComparisonSet, scheme: Mapping[str, Any] = {}) -> Measured:
+    """Runs a model on the CPU, on all compared images, and times it."""
     session = open_model(model)
     names = output_names([item.name for item in session.get_outputs()])
     batches = batches_with_progress("comparing", *compared.parts)
     outputs = Outputs.concatenate([Outputs(*session.run(names, {"pixels": pixels})) for pixels in batches])
-    parity = replace(
-        compare(compared.reference, outputs, threshold=compared.novelty_threshold),
-        decision_agreement=compared.decision_agreement(outputs),
-        decision_images=compared.decision_images or None,
-    )
-    change = accuracy_change(compared.reference, outputs, compared.labels)
-    first = len(compared.parts[0])
-    validation = accuracy_change(compared.reference[:first], outputs[:first], compared.labels[:first])
     one = {"pixels": compared.parts[0].pixels([0])}
     seconds = []
     for _ in range(_TIMED):
         start = time.perf_counter()
         session.run(names, one)
         seconds.append(time.perf_counter() - start)
+    milliseconds = statistics.median(seconds) * 1000
+    return Measured(outputs=outputs, milliseconds=milliseconds, bytes=model.ByteSize(), scheme=scheme)
+
+
+def judge(measured: Measured, compared: ComparisonSet, gate: Gate, rows: NDArray[np.intp] | None = None) -> Trial:
+    """Compares the outputs of a candidate with its reference's and the gate, on all images or on some rows."""
+    rows = np.arange(len(compared)) if rows is None else rows
+    reference, outputs, labels = compared.reference[rows], measured.outputs[rows], compared.labels[rows]
+    parity = replace(
+        compare(reference, outputs, threshold=compared.novelty_threshold),
+        decision_agreement=compared.decision_agreement(measured.outputs, rows),
+        decision_images=len(compared.decided(rows)) or None,
+    )
+    change = accuracy_change(reference, outputs, labels)
+    (first,) = np.nonzero(rows < len(compared.parts[0]))
+    validation = accuracy_change(reference[first], outputs[first], labels[first])
     return Trial(
         parity=parity,
         change=change,
         validation=validation,
-        suspicion=compared.changed_suspicion(outputs),
-        milliseconds=statistics.median(seconds) * 1000,
-        bytes=model.ByteSize(),
+        suspicion=compared.changed_suspicion(measured.outputs, rows),
+        milliseconds=measured.milliseconds,
+        bytes=measured.bytes,
         broken=gate.broken(parity, change, validation),
-        scheme=scheme,
+        scheme=measured.scheme,
     )
 
 
-def compare_decisions(model: onnx.ModelProto, compared: ComparisonSet) -> dict[str, Any] | None:
-    """Compares the decisions of a model with its reference's on the test images, on which no model is chosen.
+def try_model(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate, scheme: Mapping[str, Any] = {}) -> Trial:
+    """Compares a model with its reference on the CPU, on all images, and times it."""
+    return judge(measure(model, compared, scheme), compared, gate)
+
+
+def compare_on_test(model: onnx.ModelProto, compared: ComparisonSet) -> dict[str, Any]:
+    """Compares a model with its reference on the test images, on which no model is chosen.
+
+    Returns:
+        JSON-ready facts for the report: `agreement_on_test`, with the number of `images`, the `agreement` with its
+        interval, and `mean_dp`; and `decisions_on_test`, from `compare_decisions`. Either is None if it is unknown.
+    """
+    test = compared.test
+    if test is None:
+        return {"agreement_on_test": None, "decisions_on_test": None}
+    outputs = run_onnx(model, batches_with_progress("test images", test.images))
+    agreement, _, mean_dp = compare_probabilities(test.reference.probabilities, outputs.probabilities)
+    found = {
+        "images": len(test.images),
+        "agreement": rounding.rounded_down(agreement),
+        "agreement_interval": [round(end, 6) for end in share_interval(agreement, len(test.images))],
+        "mean_dp": rounding.rounded_up(mean_dp),
+    }
+    return {"agreement_on_test": found, "decisions_on_test": compare_decisions(outputs, compared)}
+
+
+def compare_decisions(outputs: Outputs, compared: ComparisonSet) -> dict[str, Any] | None:
+    """Compares a model's decisions about the test images, on which no model is chosen, with its reference's.
 
     Returns:
         A JSON-ready dictionary: the numbers of `images`, of `opposite` decisions (positive and negative), of
@@ -220,7 +305,6 @@ def compare_decisions(model: onnx.ModelProto, compared: ComparisonSet) -> dict[s
     spec, test = compared.spec, compared.test
     if spec is None or test is None:
         return None
-    outputs = run_onnx(model, batches_with_progress("decisions", test.images))
     before, after = (decisions_of(spec, of) for of in (test.reference, outputs))
     if before is None or after is None:
         return None

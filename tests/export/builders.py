@@ -97,6 +97,7 @@ class _Store:
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self.pixels = pixels
+        self.digests: dict[str, str] = {}
 
     def take(self, rows: list[int]) -> NDArray[np.uint8]:
         return self.pixels[rows]

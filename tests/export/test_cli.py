@@ -1,12 +1,15 @@
 """`ctonnx export`: precisions, targets, Triton, and the output if a model fails its gate."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from tests.export.conftest import LOOSE, names, short_search
 
 from ctonnx.artifacts.golden import load_golden
@@ -137,3 +140,29 @@ def test_triton_repository_within_the_export_is_rejected_before_the_work(
         f"'{tmp_path / triton}' and the export in '{tmp_path / output}'; choose another --triton\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_added_images_and_the_images_that_judge_are_in_the_output(
+    small_run: Run, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GATES, "int8", LOOSE)
+    short_search(monkeypatch)
+    (tmp_path / "scans").mkdir()
+    for seed in range(3):
+        pixels = np.random.default_rng(seed).integers(0, 256, (64, 64), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"scans/{seed}.png")
+    output = tmp_path / "export"
+    command = ["export", str(small_run.folder), "--precision", "int8", "--samples", "8", "--output", str(output)]
+    result = CliRunner().invoke(main, [*command, "--images", str(tmp_path / "scans")])
+    assert result.exit_code == 0, result.output
+    assert "comparing on 19 images: 8 validation, 8 training (not used for calibration), 3 added" in result.stderr
+    line = next(line for line in result.stdout.splitlines() if line.startswith("int8: gate passed: "))
+    assert re.search(
+        r"agreement [\d.]+% \[[\d.]+%, [\d.]+%\] on 19 images in folds, each by what the others chose; ", line
+    )
+    facts = json.loads((output / "report.json").read_text())["precisions"]["int8"]
+    assert facts["judged"]["judging"] == {"valid": 8, "train": 8, "added": 3}
+    assert sum(facts["judged"]["folds"].values()) == 5
+    assert facts["accuracy"]["images"] == 16
+    assert facts["agreement_on_test"]["images"] == 8
+    assert "| images compared | 8 | 19 (valid 8, train 8, added 3) |" in (output / "report.md").read_text()

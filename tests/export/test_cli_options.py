@@ -29,6 +29,7 @@ def test_unknown_precision_is_a_usage_error(value: str) -> None:
         (("--labels", "labels.csv"), "int8 with --labels"),
         (("--max-drop", "1"), "fp16 or int8 with --max-drop"),
         (("--min-agreement", "90"), "fp16 or int8 with --min-agreement"),
+        (("--images", "."), "fp16 or int8 with --images"),
     ],
 )
 def test_option_without_effect_is_a_usage_error(options: tuple[str, ...], needed: str) -> None:

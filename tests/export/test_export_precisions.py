@@ -73,7 +73,7 @@ def test_report_lists_the_candidates(small_export: ExportResult) -> None:
     assert {"calibrator", "residual_adds", "parity", "accuracy", "milliseconds", "bytes"} <= set(facts["attempts"][0])
     text = (small_export.folder / "report.md").read_text()
     assert "| | FP32 | FP16 | INT8 |" in text.replace("|  |", "| |")
-    assert "| calibrator | adds | float layers | agreement | mean \\|dp\\| |" in text
+    assert "| calibrator | adds | float layers | agreement, choosing images | mean \\|dp\\| |" in text
     tried = ("| minmax", "| moving", "| percentile", "| entropy")
     assert sum(line.startswith(tried) for line in text.splitlines()) == 6
     assert f"bias corrected on {facts['calibration']['images']} of them" in text

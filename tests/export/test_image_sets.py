@@ -343,7 +343,7 @@ def test_no_more_than_a_bound_of_images_are_compared_but_all_validation_images_a
 def test_decisions_have_training_images_however_many_validation_images_there_are(
     checkpoint: Checkpoint, phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert image_sets._DECIDED_IMAGES == 200
+    assert image_sets._DECIDED_IMAGES == 400
     assert checkpoint.record.operating_point is not None
     monkeypatch.setattr(image_sets, "_COMPARED_IMAGES", 5)
     assert [len(part) for part in chosen(checkpoint, phantoms, ["int8"], samples=4)[0].compared] == [8, 12]

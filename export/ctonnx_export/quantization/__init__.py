@@ -7,5 +7,6 @@ qdq              insertion of quantize and dequantize nodes by a scheme
 input_stem       a cheaper path from the pixels through the first convolution
 bias_correction  correction of the logits' mean error
 sensitivity      ranking of the layers by the effect of their quantization
+judging          division into images that choose a candidate and images that judge it
 scheme_search    search for a scheme whose model passes its gate
 """

@@ -27,13 +27,14 @@ class BiasCorrection:
         images: Calibration images; up to 128 of them, evenly spaced, are used. With fewer than 8, none are.
 
     Attributes:
+        images: Calibration images.
         rows: Rows of the images that are used.
     """
 
     def __init__(self, model: onnx.ModelProto, images: ImageSet) -> None:
         count = min(len(images), _MOST) if len(images) >= _FEWEST else 0
         self.rows: NDArray[np.intp] = np.arange(count) * len(images) // max(count, 1)
-        self._images = images
+        self.images = images
         self._logits = self._run(model, [layer.output[0] for layer in _last_layers(model)]) if count else []
 
     def apply(self, quantized: onnx.ModelProto) -> None:
@@ -60,7 +61,7 @@ class BiasCorrection:
 
     def _batches(self) -> Iterator[NDArray[np.uint8]]:
         for start in range(0, len(self.rows), BATCH):
-            yield self._images.pixels(self.rows[start : start + BATCH])
+            yield self.images.pixels(self.rows[start : start + BATCH])
 
 
 def _last_layers(model: onnx.ModelProto) -> list[onnx.NodeProto]:

@@ -56,6 +56,7 @@ def _comparison_caveats(model: ExportedModel) -> Iterator[str]:
             f"the decisions of {name} and FP32 were not compared: there is no training image that calibration did not "
             "use"
         )
+    yield from _test_caveats(name, model.facts.get("agreement_on_test"), gate.min_agreement)
     yield from _decision_caveats(name, model.facts.get("decisions_on_test"), gate.min_decision_agreement)
     usual = GATES[model.precision]
     loosened = []
@@ -66,6 +67,18 @@ def _comparison_caveats(model: ExportedModel) -> Iterator[str]:
     if loosened:
         yield f"the gate of {name} was loosened: it allowed {' and '.join(loosened)}"
     yield from _calibration_caveats(name, model.facts.get("calibration"))
+
+
+def _test_caveats(name: str, found: Mapping[str, Any] | None, least: float) -> Iterator[str]:
+    """Yields the caveat of an agreement on test images that is below the gate, beyond chance."""
+    if found and found["agreement_interval"][1] < least:
+        agreement, low, high = (
+            shown(value, least, digits=2, form="%") for value in (found["agreement"], *found["agreement_interval"])
+        )
+        yield (
+            f"{name} agrees with FP32 on {agreement} [{low}, {high}] of {counted(found['images'], 'test image')}: the "
+            f"whole 95 % interval lies below the {exactly(least, form='%')} of its gate"
+        )
 
 
 def _decision_caveats(name: str, found: Mapping[str, Any] | None, least: float | None) -> Iterator[str]:
@@ -81,7 +94,7 @@ def _decision_caveats(name: str, found: Mapping[str, Any] | None, least: float |
         yield (
             f"{name} decides {shown(found['changed_share'], 1 - least, digits=1, form='%')} of "
             f"{counted(found['images'], 'test image')} otherwise than FP32, more than the "
-            f"{exactly(round(1 - least, 6), form='%')} that its gate allows on training images"
+            f"{exactly(round(1 - least, 6), form='%')} that its gate allows on images that fitted no threshold"
         )
     yield from (
         f"{name}: {caveat}" for caveat in split_caveats({}, None, "test", {"coverage": found.get("coverage", {})})

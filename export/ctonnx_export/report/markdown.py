@@ -35,7 +35,8 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
         "## Parity",
         "",
         "FP32 is compared with PyTorch on the validation images; the other precisions are compared with FP32 on these "
-        "and on training images that calibration did not use.",
+        "and on training images that calibration did not use. INT8 is chosen from several candidates: its values are "
+        "those of images that did not choose it, which the row *images that judge* names.",
         "",
         *parity_table(precisions),
         "",
@@ -117,12 +118,15 @@ def _candidates(facts: Mapping[str, Any] | None) -> list[str]:
         return []
     calibration, scheme = facts["calibration"], facts["quantization"]
     corrected = scheme["bias_correction"]["images"]
+    least = facts["gate"]["min_agreement"]
+    missed = all(attempt["failures"] for attempt in facts["attempts"])
+    rejected = "Nearest to the gate, but failed, too" if missed else "Chosen, but rejected"
     rows = [
         {
             "calibrator": attempt["calibrator"],
             "adds": attempt["residual_adds"],
             "float layers": str(len(attempt["layers_in_float"])),
-            "agreement": shown(attempt["parity"]["agreement"], facts["gate"]["min_agreement"], digits=2, form="%"),
+            "agreement, choosing images": shown(attempt["parity"]["agreement"], least, digits=2, form="%"),
             "mean \\|dp\\|": f"{attempt['parity']['mean_dp']:.4f}",
             "heatmaps": show_correlation(attempt["parity"], facts["gate"]),
             "accuracy": show_change({**attempt, "gate": facts["gate"]}, "accuracy"),
@@ -138,14 +142,22 @@ def _candidates(facts: Mapping[str, Any] | None) -> list[str]:
         f"For {scheme['target']}, calibrated on {calibration['images']} images ({calibration['of']}; "
         f"{calibration['asked_for']} were requested), "
         f"{f'bias corrected on {corrected} of them' if corrected else 'too few to correct the bias'}. "
-        f"{'Selected' if facts['passed'] else 'Nearest to the gate, but failed, too'}: {scheme['calibrator']}, "
-        f"{scheme['residual_adds']} adds, {len(scheme['layers_in_float'])} layers in float. It was selected on the "
-        "images on which it was compared: expect somewhat lower agreement on others. Milliseconds are the time for one "
-        "image on the exporting machine, from a few consecutive runs: not reliable if other programs were running.",
+        f"{'Selected' if facts['passed'] else rejected}: {scheme['calibrator']}, "
+        f"{scheme['residual_adds']} adds, {len(scheme['layers_in_float'])} layers in float. The table "
+        f"has the values on the images that chose{_choosing(facts)}: they are optimistic, as the best of several is "
+        "partly the best by chance; the parity table above has those of the images that judge. Milliseconds are the "
+        "time for one image on the exporting machine, from a few consecutive runs: not reliable if other programs were "
+        "running.",
         "",
         *table(list(rows[0]), [list(row.values()) for row in rows]),
         "",
     ]
+
+
+def _choosing(facts: Mapping[str, Any]) -> str:
+    """Returns the number of images that chose, in brackets; empty if it is unknown."""
+    judged = facts.get("judged")
+    return f" ({sum(judged['choosing'].values())}: {show_counts(judged['choosing'])})" if judged else ""
 
 
 def _copies(leaks: Mapping[str, Any] | None) -> list[str]:

@@ -91,7 +91,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "## Numerical parity",
         "",
         "FP32 is compared with PyTorch, the other precisions with FP32 (see [report.md](report.md)). An INT8 model is "
-        "selected on these images: expect somewhat lower agreement on others.",
+        "chosen from several candidates, and its values are those of images that did not choose it.",
         "",
         *parity_table(facts["precisions"]),
         "",

@@ -7,7 +7,7 @@ from ctonnx.parity.acceptance_gates import Gate
 from ctonnx.parity.comparison import MAX_DP
 from ctonnx.parity.intervals import share_interval
 from ctonnx.parity.rounding import Form, shown
-from ctonnx.system.text import table
+from ctonnx.system.text import counted, table
 
 __all__ = ["parity_table", "show_change", "show_correlation", "show_counts"]
 
@@ -51,6 +51,35 @@ def show_counts(counts: Mapping[str, int]) -> str:
 
 def _images(facts: Mapping[str, Any]) -> str:
     return str(facts["parity"]["images"]) + (f" ({show_counts(counts)})" if (counts := facts.get("compared")) else "")
+
+
+def _judged(facts: Mapping[str, Any]) -> str:
+    """Returns a phrase for the images that judge the model; "-" for FP32, which is compared with PyTorch."""
+    judged = facts.get("judged")
+    if judged is None:
+        return "-"
+    chose = sum(judged["choosing"].values())
+    if judged["method"] == "folds":
+        schemes = judged["folds"]
+        folds = f"{sum(schemes.values())} folds, each by the candidate that the others chose"
+        return (
+            folds
+            if len(schemes) == 1
+            else f"{folds}: {'; '.join(f'{of} chose {name}' for name, of in schemes.items())}"
+        )
+    return {
+        "all": "all: it was not chosen",
+        "halves": f"a part; {counted(chose, 'other image')} chose",
+        "none": "the single image, which also chose",
+    }[judged["method"]]
+
+
+def _on_test(facts: Mapping[str, Any]) -> str:
+    found = facts.get("agreement_on_test")
+    if not found:
+        return "-"
+    share = _share(found["agreement"], found["images"], facts["gate"]["min_agreement"])
+    return f"{share} of {found['images']}; mean \\|dp\\| {found['mean_dp']:.3g}"
 
 
 def _agreement(facts: Mapping[str, Any]) -> str:
@@ -106,6 +135,7 @@ def _confirmed(facts: Mapping[str, Any]) -> str:
 
 _ROWS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "images compared": _images,
+    "images that judge": _judged,
     "top-1 agreement": _agreement,
     "max \\|dp\\|": lambda facts: shown(facts["parity"]["max_dp"], facts["gate"]["max_dp"], digits=3),
     "mean \\|dp\\|": lambda facts: f"{facts['parity']['mean_dp']:.3g}",
@@ -120,7 +150,8 @@ _ROWS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
         facts, "max_dnovelty", "max_dnovelty", digits=3, form="g"
     ),
     "flagged alike as novel": _flagged,
-    "decided alike, unused training images": _decided,
+    "decided alike, images that fitted no threshold": _decided,
+    "top-1 agreement, test images": _on_test,
     "decided otherwise, test images": _changed_decisions,
     "accuracy, all compared images": lambda facts: show_change(facts, "accuracy"),
     "accuracy, validation images": lambda facts: show_change(facts, "accuracy_on_validation"),

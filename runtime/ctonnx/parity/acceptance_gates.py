@@ -142,7 +142,7 @@ class Gate:
         alike, least = parity.decision_agreement, self.min_decision_agreement
         if alike is not None and least is not None and not alike >= least:
             images = parity.decision_images
-            of = "the images" if images is None else f"{images} training images"
+            of = "the images" if images is None else f"{images} images that fitted no threshold"
             exceed(
                 "min_decision_agreement",
                 least - alike,
@@ -216,7 +216,7 @@ class Gate:
     def unshown(self, parity: "Parity", change: "AccuracyChange | None" = None) -> tuple[str, ...]:
         """Returns a phrase for each bound that the measured value keeps but part of its 95 % interval exceeds."""
         found = []
-        decided = f"decided alike, of {parity.decision_images} training images"
+        decided = f"decided alike, of {parity.decision_images} images that fitted no threshold"
         for least, share, images, text in (
             (self.min_agreement, parity.agreement, parity.images, "agreement of {}"),
             (self.min_novelty_agreement, parity.novelty_agreement, parity.images, "{} flagged alike as novel"),

@@ -41,8 +41,9 @@ class Parity:
         novelty_correlation: Spearman's rank correlation of the novelty; None, like the next two, without this output.
         max_dnovelty: Largest absolute difference of an image's novelty, relative to the reference's value, at least 1.
         novelty_agreement: Share of images that both or neither flag as novel, 0 to 1; None without a threshold, too.
-        decision_agreement: Share of images with the same decision, 0 to 1, of training images that fitted no threshold
-            (they did fit the novelty's distance); None if the decisions were not compared, as in `compare`.
+        decision_agreement: Share of images with the same decision, 0 to 1, of those that fitted no threshold: training
+            images (they did fit the novelty's distance) and added ones; None if the decisions were not compared, as in
+            `compare`.
         decision_images: Number of these images; None like their share, and in older files.
     """
 

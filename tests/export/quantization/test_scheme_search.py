@@ -17,9 +17,9 @@ from ctonnx_export.image_sets import batches_with_progress
 from ctonnx_export.quantization import scheme_search as module
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import CALIBRATORS, Ranges, collect_ranges
-from ctonnx_export.quantization.qdq import quantized_tensors
+from ctonnx_export.quantization.qdq import Scheme, quantized_tensors
 from ctonnx_export.quantization.scheme_search import search
-from ctonnx_export.trial import ComparisonSet, Trial, try_model
+from ctonnx_export.trial import ComparisonSet, Trial, judge, try_model
 
 LOOSE = Gate(max_dp=1.0, min_agreement=0.5)
 BROKEN = BrokenBound("min_agreement", 1.0, "agreement is 98.00%, at least 99.00% is required")
@@ -74,7 +74,7 @@ def test_each_line_lists_the_broken_bounds_and_the_remaining_time(
         return replace(trial, broken=(BROKEN, heatmaps)) if next(tries) <= 13 else trial
 
     monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(module, "try_model", fail_the_first_thirteen)
+    monkeypatch.setattr(module, "judge", fail_the_first_thirteen)
     messages: list[str] = []
     search(small_model, ranges, correction, compared, LOOSE, log=messages.append)
     rejected = ": rejected: agreement is 98.00%, at least 99.00% is required; " + heatmaps.phrase
@@ -97,10 +97,10 @@ def test_float_adds_are_tried_if_no_integer_adds_pass_and_one_that_passes_is_sel
     tries = itertools.count(1)
 
     def fail_the_first_six(*arguments: Any) -> Trial:
-        trial = try_model(*arguments)
+        trial = judge(*arguments)
         return replace(trial, broken=(BROKEN,)) if next(tries) <= len(CALIBRATORS) else trial
 
-    monkeypatch.setattr(module, "try_model", fail_the_first_six)
+    monkeypatch.setattr(module, "judge", fail_the_first_six)
     found = search(small_model, ranges, correction, compared, LOOSE)
     tried = [(trial.scheme["residual_adds"] == "integer", trial.scheme["calibrator"]) for trial in found.trials]
     assert tried == [(adds, calibrator) for adds in (True, False) for calibrator in CALIBRATORS]
@@ -150,6 +150,27 @@ def test_layers_return_to_float_one_by_one_until_the_gate_passes(
     assert not last.failures
     assert found.scheme.as_dict() == last.scheme
     assert all(trial.failures for trial in found.trials[:-1])
+
+
+def test_layers_are_ranked_on_calibration_images_which_are_never_compared(
+    small_model: onnx.ModelProto,
+    scans: NDArray[np.uint8],
+    ranges: Ranges,
+    correction: BiasCorrection,
+    compared: ComparisonSet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ranked = []
+
+    def rank(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme, pixels: NDArray[np.uint8], **of: Any) -> Any:
+        ranked.append(pixels)
+        return ("node_a1",)
+
+    monkeypatch.setattr(module, "rank_by_sensitivity", rank)
+    search(small_model, ranges, correction, compared, Gate(max_dp=-1.0, min_agreement=0.5))
+    assert ranked
+    for pixels in ranked:
+        np.testing.assert_array_equal(pixels, scans[:8])
 
 
 def test_gate_that_cannot_be_passed_leaves_the_best_one_with_its_failures(

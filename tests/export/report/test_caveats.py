@@ -50,10 +50,20 @@ def test_decisions_that_differ_on_test_images_have_caveats() -> None:
     changed = {**same, "opposite": 1, "changed_share": 0.03, "coverage": low}
     assert export_caveats([replace(int8(), facts={"decisions_on_test": changed})]) == (
         "INT8 and FP32 have opposite decisions, positive and negative, on 1 of 100 test images",
-        "INT8 decides 3.0% of 100 test images otherwise than FP32, more than the 2% that its gate allows on training "
-        "images",
+        "INT8 decides 3.0% of 100 test images otherwise than FP32, more than the 2% that its gate allows on images "
+        "that fitted no threshold",
         "INT8: of the test images of 'tumor', 0.700 [0.600, 0.780] have their class in the prediction set: the whole "
         "interval lies below the coverage of 0.950",
+    )
+
+
+def test_agreement_on_test_images_that_is_below_the_gate_beyond_chance_has_a_caveat() -> None:
+    found = {"images": 259, "agreement": 0.988416, "agreement_interval": [0.966457, 0.996053]}
+    assert export_caveats([replace(int8(), facts={"agreement_on_test": found})]) == ()
+    low = {"images": 259, "agreement": 0.953667, "agreement_interval": [0.920825, 0.973276]}
+    assert export_caveats([replace(int8(), facts={"agreement_on_test": low})]) == (
+        "INT8 agrees with FP32 on 95.37% [92.08%, 97.33%] of 259 test images: the whole 95 % interval lies below the "
+        "99% of its gate",
     )
 
 

@@ -1,5 +1,6 @@
 """Parity table: intervals, bounds, and values that are not rounded across a bound."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,8 +16,8 @@ from ctonnx_export.report.markdown import as_markdown
 from ctonnx_export.trial import Trial
 
 
-def int8(gate: Gate = GATES["int8"], **values: Any) -> dict[str, Any]:
-    """Returns the report of an INT8 model whose parity has these values."""
+def int8(gate: Gate = GATES["int8"], more: Mapping[str, Any] = {}, **values: Any) -> dict[str, Any]:
+    """Returns the report of an INT8 model whose parity has these values, and more facts."""
     same = {**SPEC.parity, "images": 280, **values}
     parity = Parity(**same)
     change = AccuracyChange(images=1000, reference=0.9, candidate=0.9, difference=0.0, low=-0.003, high=0.003)
@@ -32,7 +33,7 @@ def int8(gate: Gate = GATES["int8"], **values: Any) -> dict[str, Any]:
     }
     exported = partial(ExportedModel, model=onnx.ModelProto())
     spec = replace(SPEC, precision="int8", quantization=scheme, parity=parity.as_dict())
-    found = {"calibration": calibration, "attempts": [attempt]}
+    found = {"calibration": calibration, "attempts": [attempt], **more}
     models = [
         exported(precision="fp32", spec=SPEC, gate=GATES["fp32"], facts={"onnxsim": "simplified"}),
         exported(precision="int8", spec=spec, gate=gate, trial=trial, facts=found),
@@ -74,10 +75,48 @@ def test_values_of_a_failed_model_are_not_rounded_to_ones_that_pass() -> None:
 
 
 def test_decisions_have_their_number_of_images_and_interval() -> None:
-    title = "decided alike, unused training images"
+    title = "decided alike, images that fitted no threshold"
     assert row(int8(decision_agreement=1.0, decision_images=188), title) == ["-", "100.00% [97.998%, 100.00%] of 188"]
     assert row(int8(), title) == ["-", "-"]
     assert row(int8(novelty_agreement=279 / 280), "flagged alike as novel") == ["-", "99.64% [98.005%, 99.94%]"]
+
+
+def test_report_names_the_images_that_judge_and_those_that_chose() -> None:
+    title = "images that judge"
+    assert row(int8(), title) == ["-", "-"]
+    halves = {"method": "halves", "choosing": {"valid": 50, "train": 151}, "judging": {"valid": 50, "train": 150}}
+    document = int8(more={"judged": halves, "compared": halves["judging"]})
+    assert row(document, title) == ["-", "a part; 201 other images chose"]
+    assert row(document, "images compared") == ["72", "280 (valid 50, train 150)"]
+    text = as_markdown(document)
+    assert (
+        "The table has the values on the images that chose (201: valid 50, train 151): they are optimistic, as" in text
+    )
+    assert "| calibrator | adds | float layers | agreement, choosing images |" in text
+    folds = {"method": "folds", "choosing": {"valid": 9}, "judging": {"valid": 9}, "folds": {"a, integer adds": 5}}
+    same = "5 folds, each by the candidate that the others chose"
+    assert row(int8(more={"judged": folds}), title)[1] == same
+    folds["folds"] = {"a, integer adds": 4, "b, float adds": 1}
+    assert row(int8(more={"judged": folds}), title)[1] == f"{same}: 4 chose a, integer adds; 1 chose b, float adds"
+    assert row(int8(more={"judged": {**halves, "method": "all"}}), title)[1] == "all: it was not chosen"
+    assert row(int8(more={"judged": {**halves, "method": "none"}}), title)[1] == "the single image, which also chose"
+
+
+def test_a_candidate_that_the_judging_images_reject_is_not_called_nearest_to_the_gate() -> None:
+    document = int8(agreement=0.9)
+    assert "Nearest to the gate, but failed, too: minmax" in as_markdown(document)
+    document["precisions"]["int8"]["attempts"][0]["failures"] = []
+    assert "Chosen, but rejected: minmax" in as_markdown(document)
+
+
+def test_agreement_on_test_images_has_its_interval() -> None:
+    title = "top-1 agreement, test images"
+    assert row(int8(), title) == ["-", "-"]
+    found = {"images": 259, "agreement": 0.988416, "agreement_interval": [0.966457, 0.996053], "mean_dp": 0.00512}
+    assert row(int8(more={"agreement_on_test": found}), title) == [
+        "-",
+        "98.84% [96.65%, 99.61%] of 259; mean \\|dp\\| 0.00512",
+    ]
 
 
 def test_max_dp_is_defined_below_the_table() -> None:

@@ -84,7 +84,7 @@ def test_shares_flagged_and_decided_alike_are_unshown_by_few_images() -> None:
     alike = {"novelty_agreement": 1.0, "decision_agreement": 1.0}
     assert gate.unshown(parity(images=1000, decision_images=189, **alike)) == ()
     assert gate.unshown(parity(images=1000, decision_images=188, **alike)) == (
-        "98 % decided alike, of 188 training images: the interval reaches down to 97.998 %",
+        "98 % decided alike, of 188 images that fitted no threshold: the interval reaches down to 97.998 %",
     )
     assert gate.unshown(parity(images=1000, **{**alike, "novelty_agreement": 0.985}, decision_images=200)) == (
         "98 % flagged alike as novel: the interval reaches down to 97.54 %",
@@ -176,7 +176,7 @@ def test_gates_are_the_designs() -> None:
         ({"decision_agreement": math.nan}, ("nan% of the images are decided alike, at least 98% are required",)),
         (
             {"decision_agreement": 29 / 30, "decision_images": 30},
-            ("96.67% of 30 training images are decided alike, at least 98% are required",),
+            ("96.67% of 30 images that fitted no threshold are decided alike, at least 98% are required",),
         ),
         ({"max_dnovelty": math.nan}, ("the novelty has values that are not finite",)),
         ({"max_dnovelty": math.inf}, ("the novelty has values that are not finite",)),

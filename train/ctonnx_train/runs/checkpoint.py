@@ -17,7 +17,7 @@ from ctonnx_train.data.splits import Sample, Split, Splits
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.novelty import NoveltyDistance
 from ctonnx_train.runs.record import RunRecord, read_record
-from ctonnx_train.runs.splits_file import read_digests, read_samples, write_splits
+from ctonnx_train.runs.splits_file import read_digests, read_patients, read_samples, write_splits
 
 __all__ = ["STAGED", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -56,6 +56,10 @@ class Checkpoint:
     def digests_by_path(self, split: Split) -> Mapping[str, str]:
         """Returns the digest of each image of a split by path."""
         return read_digests(self.run, split)
+
+    def patients_by_path(self, split: Split) -> Mapping[str, str]:
+        """Returns the patient of each image of a split by path, without images of unknown ones."""
+        return read_patients(self.run, split)
 
 
 def save_checkpoint(
