@@ -36,6 +36,12 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> floa
     help="Number of training epochs, over all steps.",
 )
 @click.option(
+    "--batch-size",
+    type=click.IntRange(2),
+    show_default="that of RUN's training",
+    help="Number of images per step.",
+)
+@click.option(
     "--max-drop",
     type=FiniteRange(0, 100),
     default=float(points_text(CompressSettings.max_drop)),
@@ -74,6 +80,7 @@ def compress(
     operations: float,
     steps: int,
     epochs: int,
+    batch_size: int | None,
     max_drop: float,
     min_agreement: float,
     data: Path | None,
@@ -117,7 +124,12 @@ def compress(
         result = run_compression(
             found,
             settings=CompressSettings(
-                operations=operations, steps=steps, epochs=epochs, max_drop=max_drop, min_agreement=min_agreement
+                operations=operations,
+                steps=steps,
+                epochs=epochs,
+                batch_size=batch_size,
+                max_drop=max_drop,
+                min_agreement=min_agreement,
             ),
             data=data,
             labels=labels,

@@ -33,16 +33,23 @@ from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.splits import Split
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.threads import computing_threads
-from ctonnx_train.runs.checkpoint import Checkpoint, load_checkpoint
+from ctonnx_train.runs.checkpoint import STAGED, Checkpoint, load_checkpoint
 from ctonnx_train.runs.record import RunRecord
 from ctonnx_train.training.loop.batches import PixelDataset
 from ctonnx_train.training.loop.device import choose_device
 from ctonnx_train.training.loop.fit import fit
 from ctonnx_train.training.preparation import Prepared
-from ctonnx_train.training.recipe import Phase, TrainSettings
+from ctonnx_train.training.recipe import Phase, TrainSettings, complete_settings
 from ctonnx_train.training.results.novelty import FittedNovelty
-from ctonnx_train.training.resume import RunPlan, find_resumable_run, load_plan, load_state, save_plan
-from ctonnx_train.training.single_run import TrainResult, finish_run
+from ctonnx_train.training.resume import (
+    RunPlan,
+    find_resumable_run,
+    load_plan,
+    load_state,
+    remove_leftovers_of_runs,
+    save_plan,
+)
+from ctonnx_train.training.single_run import finish_run
 from ctonnx_train.training.train import keeping_finished_epochs, make_run, prepare_run
 
 __all__ = ["REPORT", "CompressResult", "compress", "resume"]
@@ -134,8 +141,9 @@ def compress(
             _Plan(parent=str(parent.folder.resolve()), weights_sha256=checkpoint.sha256, settings=settings)
         ),
     )
+    remove_leftovers_of_runs(root, log)
     run = make_run(name or f"{parent.name}-operations-{settings.operations:g}", root, checkpoint.network, None)
-    return _compress(run, plan, checkpoint, settings, None, log)
+    return _compress(run, plan, checkpoint, settings, None, log, is_new=True)
 
 
 def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> CompressResult:
@@ -166,15 +174,22 @@ def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> Com
             f"expected the weights in '{compression.parent}' that the compression started from, found others; compress "
             "again"
         )
-    return _compress(unfinished, plan, checkpoint, compression.settings, load_state(unfinished), log)
+    shutil.rmtree(unfinished.folder / STAGED, ignore_errors=True)  # of a process killed while it wrote
+    remove_leftovers_of_runs(unfinished.folder, log)
+    return _compress(unfinished, plan, checkpoint, compression.settings, load_state(unfinished), log, is_new=False)
 
 
 def _train_settings(record: RunRecord, settings: CompressSettings, threads: int | None) -> TrainSettings:
     """Returns the settings of the parent's training, for one process and without early stopping."""
     known = {field.name for field in fields(TrainSettings)}
-    values = {name: value for name, value in record.settings.items() if name in known}
+    values = {name: value for name, value in complete_settings(dict(record.settings)).items() if name in known}
     values["positive"] = tuple(values.get("positive", ()))
-    own = {"epochs": settings.epochs, "devices": 1, "nodes": 1, "compile": False, "tensorboard": False}
+    own: dict[str, Any] = {"epochs": settings.epochs, "devices": 1, "nodes": 1, "compile": False, "tensorboard": False}
+    own["imbalance"] = "none"  # labels have no part in the loss
+    if values.get("precision") != "fp32":
+        own["precision"] = "auto"  # the parent's may be one that only its device has
+    if settings.batch_size is not None:
+        own["batch_size"] = settings.batch_size
     try:
         return TrainSettings(**{**values, **own, "folds": None, "threads": threads})
     except (TypeError, ValueError) as error:
@@ -190,14 +205,16 @@ def _compress(
     settings: CompressSettings,
     state: Mapping[str, Any] | None,
     log: Log,
+    *,
+    is_new: bool,
 ) -> CompressResult:
     start = time.perf_counter()
     pl.seed_everything(plan.settings.seed, verbose=False)
     original = checkpoint.network
     network = copy.deepcopy(original)
     if state is not None:
-        network.fit_widths(state["callbacks"]["BestWeights"]["weights"])
-    keeping = keeping_finished_epochs(run, plan, log, is_new=state is None, command="ctonnx compress")
+        network.fit_widths({name.removeprefix("network."): value for name, value in state["state_dict"].items()})
+    keeping = keeping_finished_epochs(run, plan, log, is_new=is_new, command="ctonnx compress")
     with keeping, computing_threads(plan.settings.threads):
         save_plan(run, plan)
         key = checkpoint.run.patients_key_file
@@ -247,14 +264,18 @@ def _compress(
             comparisons.update(_compare(checkpoint, network, record, novelty, prepared))
             for split, found in comparisons.items():
                 log(summary(split, found, settings))
-            if failures := comparisons[GATED].failures(gate_of(settings)):
-                shutil.rmtree(run.folder, ignore_errors=True)
+            left = count_operations(network, size)
+            failures = comparisons[GATED].failures(gate_of(settings))
+            if left > settings.operations * all_operations or fitted.best.epoch < len(fitted.history.rows):
+                failures = (*failures, "the last epochs have no finite validation loss")
+            if failures:
+                run.last_file.unlink(missing_ok=True)
+                shutil.rmtree(run.folder)
                 raise CheckFailed(
                     f"the compressed network does not agree with '{checkpoint.run.folder}' on "
                     f"{comparisons[GATED].parity.images} validation images: {'; '.join(failures)}. Nothing was kept. "
                     "Leave more --operations, or train more --epochs"
                 )
-            left = count_operations(network, size)
             return replace(
                 record,
                 parent={
@@ -268,8 +289,13 @@ def _compress(
                 },
             )
 
-        result = finish_run(prepared, network, fitted, run, plan, start, log, check=check)
-        _write_report(result, original, network, comparisons, settings)
+        def write_report(folder: Path, record: RunRecord) -> None:
+            before, after = widths(original), widths(network)
+            layers = {name.removeprefix("backbone."): (before[name], after[name]) for name in before}
+            text = as_markdown(run.name, record.parent or {}, comparisons, settings, layers)
+            write_text(folder / REPORT, text)
+
+        result = finish_run(prepared, network, fitted, run, plan, start, log, check=check, write_more=write_report)
     return CompressResult(run=run, record=result.record, comparisons=comparisons)
 
 
@@ -300,17 +326,3 @@ def _compare(
         Deployed(DeployGraph(network.cpu(), record.temperature, novelty.distance if novelty else None), record),
         prepared,
     )
-
-
-def _write_report(
-    result: TrainResult,
-    original: CTClassifier,
-    network: CTClassifier,
-    comparisons: Mapping[Split, Comparison],
-    settings: CompressSettings,
-) -> None:
-    before, after = widths(original), widths(network)
-    layers = {name.removeprefix("backbone."): (before[name], after[name]) for name in before}
-    parent = result.record.parent or {}
-    text = as_markdown(result.run.name, parent, comparisons, settings, layers)
-    write_text(result.run.folder / REPORT, text)

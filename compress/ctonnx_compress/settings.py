@@ -13,6 +13,7 @@ class CompressSettings:
         operations: Share of the parent's multiplications that is left at the end, above 0 and below 1.
         steps: Number of steps, each of which removes channels and then trains.
         epochs: Number of training epochs, over all steps; the last one has a half of them, at least.
+        batch_size: Images per step; None is that of the parent's training.
         max_drop: Maximum loss of accuracy, 0 to 1.
         min_agreement: Minimum top-1 agreement with the parent, 0 to 1.
     """
@@ -20,6 +21,7 @@ class CompressSettings:
     operations: float = 0.5
     steps: int = 4
     epochs: int = 24
+    batch_size: int | None = None
     max_drop: float = 0.02
     min_agreement: float = 0.9
 
@@ -30,6 +32,8 @@ class CompressSettings:
             raise ValueError(f"expected 1 step or more, found {self.steps!r}")
         if self.epochs < self.steps:
             raise ValueError(f"expected an epoch for each of {self.steps} steps or more, found {self.epochs!r}")
+        if self.batch_size is not None and self.batch_size < 2:
+            raise ValueError(f"expected batch_size of 2 or more, found {self.batch_size!r}")
         for name in ("max_drop", "min_agreement"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"expected {name} of 0 to 1, found {getattr(self, name)!r}")

@@ -111,7 +111,11 @@ def make_fp32(checkpoint: Checkpoint, original: Original, images: ImageSets, log
         model=_embed(simplified.model, spec),
         spec=spec,
         gate=gate,
-        facts={"onnxsim": simplified.note, "answered": dict(zip(spec.classes, predicted, strict=True))},
+        facts={
+            "onnxsim": simplified.note,
+            "answered": dict(zip(spec.classes, predicted, strict=True)),
+            "parent": checkpoint.record.parent and dict(checkpoint.record.parent),
+        },
     )
     return fp32, Golden(pixels, reference[images.golden], original.sha256)
 

@@ -20,6 +20,7 @@ from ctonnx_compress.compress import REPORT, compress, resume
 from ctonnx_compress.settings import CompressSettings
 from ctonnx_train.runs.checkpoint import load_checkpoint
 from ctonnx_train.training import train as training
+from ctonnx_train.training.loop import fit as fit_module
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +64,8 @@ def test_the_result_is_exported_like_any_run(compressed_run: Run, tmp_path: Path
     shutil.copytree(compressed_run.folder, run.folder)
     result = export_run(run)
     assert [model.precision for model in result.written] == ["fp32"]
+    for name in ("report.md", "README.md"):
+        assert "was compressed from that of 'tiny' (weights " in (run.export_folder / name).read_text(encoding="utf-8")
 
 
 def test_a_network_that_disagrees_with_its_parent_is_not_kept(
@@ -164,3 +167,59 @@ def test_runs_that_cannot_be_compressed_are_rejected_before_anything_is_written(
     with pytest.raises(DataError, match=r"expected --operations of 0\.\d+ or more for .* found 0.1"):
         compress(trained_run, settings=CompressSettings(operations=0.1), root=tmp_path / "runs")
     assert list((tmp_path / "runs").glob("*")) == []
+
+
+def test_a_finished_run_is_not_removed_by_a_later_error(trained_run: Run, tmp_path: Path) -> None:
+    run = Run(tmp_path / "finished")
+    shutil.copytree(trained_run.folder, run.folder)
+    plan: Any = None
+    with (
+        pytest.raises(OSError, match="No space left"),
+        training.keeping_finished_epochs(run, plan, lambda line: None, is_new=True),
+    ):
+        raise OSError(28, "No space left on device")
+    assert run.has_checkpoint
+
+
+def test_a_run_is_complete_with_its_report_or_not_there(
+    trained_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "as_markdown", fail)
+    with pytest.raises(OSError, match="No space left"):
+        compress(trained_run, settings=LOOSE, name="small", root=tmp_path)
+    stopped = Run(tmp_path / "small")
+    assert not stopped.has_checkpoint
+    monkeypatch.undo()
+    with thin_network(), empty_plots():
+        assert (resume(stopped.folder).run.folder / REPORT).is_file()
+
+
+def test_last_epochs_without_a_finite_loss_are_not_kept(
+    trained_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def earlier(*arguments: Any, **options: Any) -> Any:
+        fitted = fit_module.fit(*arguments, **options)
+        fitted.best.epoch -= 1
+        return fitted
+
+    monkeypatch.setattr(module, "fit", earlier)
+    with pytest.raises(CheckFailed, match="the last epochs have no finite validation loss"):
+        compress(trained_run, settings=LOOSE, name="small", root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_are_those_of_the_training_where_they_fit_here(trained_run: Run, tmp_path: Path) -> None:
+    run = Run(tmp_path / "old")
+    shutil.copytree(trained_run.folder, run.folder)
+    record = json.loads(run.record_file.read_text(encoding="utf-8"))
+    record["settings"] |= {"precision": "fp16", "devices": 4, "compile": True, "seed": 7}
+    del record["settings"]["augmentation"]  # as in an earlier release
+    run.record_file.write_text(json.dumps(record), encoding="utf-8")
+    settings = module._train_settings(load_checkpoint(run).record, CompressSettings(batch_size=5), 2)
+    assert (settings.augmentation, settings.precision, settings.seed) == ("standard", "auto", 7)
+    assert (settings.devices, settings.compile, settings.batch_size, settings.threads) == (1, False, 5, 2)
+    assert module._train_settings(load_checkpoint(trained_run).record, LOOSE, None).batch_size == 8

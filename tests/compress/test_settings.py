@@ -14,6 +14,7 @@ from ctonnx_compress.settings import CompressSettings
         ({"operations": 1.0}, "expected operations above 0 and below 1, found 1.0"),
         ({"steps": 0}, "expected 1 step or more, found 0"),
         ({"steps": 4, "epochs": 3}, "expected an epoch for each of 4 steps or more, found 3"),
+        ({"batch_size": 1}, "expected batch_size of 2 or more, found 1"),
         ({"max_drop": -0.1}, "expected max_drop of 0 to 1, found -0.1"),
         ({"min_agreement": 1.1}, "expected min_agreement of 0 to 1, found 1.1"),
     ],

@@ -27,6 +27,12 @@ def _network_caveats(model: ExportedModel) -> Iterator[str]:
                 "the images that the files are compared on trained the model, too, as a training in folds keeps none "
                 "apart: agreement and loss of accuracy may be worse on others"
             )
+    if parent := model.facts.get("parent"):
+        yield (
+            f"the network was compressed from that of '{parent['name']}' (weights {parent['weights_sha256'][:12]}): it "
+            f"has {exactly(parent['operations'], digits=1, form='%')} of its multiplications, and other outputs; "
+            "compression.md in the run's folder compares the two"
+        )
     counts = model.facts.get("answered", {})
     predicted = [name for name, count in counts.items() if count]
     if len(predicted) == 1:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 __all__ = [
     "MONITORS",
@@ -15,6 +15,7 @@ __all__ = [
     "Schedule",
     "TrainSettings",
     "class_weights",
+    "complete_settings",
     "default_augmentation",
     "default_batch_size",
     "image_size",
@@ -165,6 +166,15 @@ class Phase:
     patience: int | None = None
     augmentation: float = 1.0
     growing: bool = False
+
+
+def complete_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a run with those that an earlier release did not store.
+
+    >>> complete_settings({"epochs": 30})
+    {'augmentation': 'standard', 'epochs': 30}
+    """
+    return {"augmentation": "standard", **settings}
 
 
 def default_augmentation(weights: str) -> AugmentationKind:

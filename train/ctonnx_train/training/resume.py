@@ -16,7 +16,7 @@ from ctonnx.system.file_reading import check_file, read_text, reason_of
 from ctonnx.system.files import write_text
 from ctonnx.system.temporary_files import remove_leftovers
 from ctonnx.system.text import Log
-from ctonnx_train.training.recipe import TrainSettings
+from ctonnx_train.training.recipe import TrainSettings, complete_settings
 
 __all__ = [
     "RunPlan",
@@ -67,7 +67,7 @@ def load_plan(run: Run) -> RunPlan:
     try:
         values = json_schema.parse(read_text(run.plan_file))
         if isinstance(values, dict) and isinstance(settings := values.get("settings"), dict):
-            settings.setdefault("augmentation", "standard")  # of an earlier release
+            values["settings"] = complete_settings(settings)
         return json_schema.read(RunPlan, values)
     except (OSError, ValueError) as error:
         found = reason_of(error) if isinstance(error, OSError) else f"something else ({error})"

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ctonnx.artifacts.run import Run
@@ -74,16 +75,18 @@ def finish_run(
     *,
     out_of_fold: OutOfFold | None = None,
     check: Callable[[RunRecord, FittedNovelty | None], RunRecord] = lambda record, novelty: record,
+    write_more: Callable[[Path, RunRecord], None] = lambda folder, record: None,
 ) -> TrainResult:
     """Calibrates and evaluates a fitted network, and writes the run's folder; `start` is from `time.perf_counter`.
 
-    `check` returns the record to write, or raises, in the main process and before anything is written.
+    `check` returns the record to write, or raises, in the main process and before anything is written. `write_more`
+    writes further reports of that record into a folder, from which they are moved into the run's with the others.
     """
     data, settings = prepared.data, plan.settings
     if fitted.interrupted:
         log(f"stopped: keeping the best of {counted(len(fitted.history.rows), 'epoch')}")
     value = "-" if fitted.best.value is None else f"{fitted.best.value:.4f}"
-    if out_of_fold is None:
+    if not fitted.best.keeps_last:
         log(f"best epoch: {fitted.best.epoch} (valid {settings.monitor} {value})")
     calibrated = calibrate(network, fitted, prepared, settings, log, out_of_fold=out_of_fold)
     found = None
@@ -92,15 +95,21 @@ def finish_run(
     record = make_record(fitted, calibrated, prepared, plan, start, novelty=found, out_of_fold=out_of_fold)
     if is_main_process():
         record = check(record, found)
-        reports = partial(
+        checked = record
+        write_own = partial(
             write_reports,
             run,
-            record,
+            checked,
             splits=data.splits,
             digests=prepared.store.digests,
             probabilities=calibrated.probabilities,
             history=fitted.history.rows,
         )
+
+        def reports(folder: Path) -> None:
+            write_own(folder)
+            write_more(folder, checked)
+
         distance = found.distance if found else None
         record = save_checkpoint(
             run,

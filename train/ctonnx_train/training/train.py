@@ -198,9 +198,14 @@ def keeping_finished_epochs(
         if is_main_process():
             if run.last_file.exists() or any(_finished_epochs_in_folds(run)):
                 log(f"the finished epochs are kept; resume with: {command} --resume {run.folder}")
-            elif is_new:
+            elif is_new and not run.has_checkpoint:
                 shutil.rmtree(run.folder, ignore_errors=True)
         if out_of_memory(error):
+            if plan.compression is not None:
+                raise CtonnxError(
+                    f"expected enough memory for batches of {plan.settings.batch_size} images of "
+                    f"{plan.preprocessing.size} pixels, found too little; compress again with a lower --batch-size"
+                ) from error
             stages = "" if plan.settings.weights == NONE else ", train fewer stages (--unfreeze-from layer4)"
             compiler = ", leave out --compile" if plan.settings.compile else ""
             raise CtonnxError(

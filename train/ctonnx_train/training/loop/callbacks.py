@@ -131,11 +131,12 @@ class BestWeights(pl.Callback):
         monitor: Metric that selects the best epoch.
         value: Best value so far, or None.
         epoch: Number of the best epoch, from 1, or 0 if there is none yet.
+        keeps_last: Whether the last epoch with a finite metric is kept instead.
     """
 
     def __init__(self, history: History, monitor: Monitor = "loss", *, keep_last: bool = False) -> None:
         self._history = history
-        self._keep_last = keep_last
+        self.keeps_last = keep_last
         self._state: dict[str, Tensor] = {}
         self.monitor = monitor
         self.value: float | None = None
@@ -152,7 +153,7 @@ class BestWeights(pl.Callback):
                 "are all of one class; choose another --monitor"
             )
         sign = -1 if self.monitor == "loss" else 1
-        if self._keep_last or self.value is None or sign * value > sign * self.value:
+        if self.keeps_last or self.value is None or sign * value > sign * self.value:
             weights = _task(pl_module).network.state_dict()
             state = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
             self._state, self.value, self.epoch = state, value, len(self._history.rows) + 1

@@ -110,9 +110,10 @@ def fit(
         resumes = state is not None and phase.number == state["callbacks"]["LastCheckpoint"]["phase"]
         if best.epoch and not resumes:
             best.restore(network)
+        network.to(memory_format=torch.channels_last)
         if not resumes:
             before_phase(phase)
-        network.to(memory_format=torch.channels_last)
+            network.to(memory_format=torch.channels_last)  # of parts that were made now
         callbacks = [EpochLog(history, log, phases, size), best, LastCheckpoint(run.last_file, history, phase.number)]
         task = make_task(
             network,
