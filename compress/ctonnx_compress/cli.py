@@ -1,5 +1,6 @@
 """`ctonnx compress`: from a trained run to one with a part of its multiplications."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -102,6 +103,8 @@ def compress(
       ctonnx compress runs/lungs --operations 0.5 --epochs 40 --name lungs-half
       ctonnx compress --resume runs/lungs-half
     """
+    if find_spec("torch_pruning") is None:  # before the seconds that PyTorch takes to load
+        raise ModuleNotFoundError("No module named 'torch_pruning'", name="torch_pruning")
     from ctonnx.artifacts.run import find_run
     from ctonnx_train.cli.options import log
     from ctonnx_train.network.openmp import load_pytorch

@@ -21,6 +21,7 @@ from ctonnx_offline.target import Target
 __all__ = ["collect", "main", "parser"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+_BUILDS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")  # of one package, of which one can be installed
 _SMALLEST, _LARGEST = 1, 4000  # MB; a larger ZIP file has other headers
 
 
@@ -76,6 +77,7 @@ def main() -> None:
     except Terminated as signal:
         sys.exit(signal.exit_code)
     except KeyboardInterrupt:
+        _log("interrupted; nothing was written")
         sys.exit(130)
 
 
@@ -105,9 +107,43 @@ def _check(arguments: argparse.Namespace) -> None:
         raise CtonnxError(f"expected --part-size from {_SMALLEST} to {_LARGEST} MB, found {arguments.part_size:g}")
     if arguments.include and not arguments.gpu_kit:
         raise CtonnxError("expected --include only with --gpu-kit; an extra is collected with all that it needs")
-    known = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    oldest = str(project["requires-python"]).removeprefix(">=")
+    if arguments.python and re.fullmatch(r"3\.\d+", arguments.python) and _minor(arguments.python) < _minor(oldest):
+        raise CtonnxError(f"expected --python {oldest} or newer, which ctonnx needs, found {arguments.python}")
+    known = project["optional-dependencies"]
     if wrong := [name for name in _words(arguments.extras) if name not in known]:
         raise CtonnxError(f"expected extras of ctonnx ({', '.join(known)}), found '{wrong[0]}'")
+    builds = _builds(_words(arguments.extras), known)
+    if len(builds) > 1:
+        raise CtonnxError(
+            "expected extras with one build of onnxruntime, as several overwrite each other, found "
+            f"{' and '.join(builds)} by {arguments.extras}; choose one of cpu, gpu and directml. The extras of plugins "
+            "have that of cpu"
+        )
+    if not builds and not arguments.gpu_kit:
+        _log("note: these extras have no build of onnxruntime: the machine must have one")
+
+
+def _builds(extras: list[str], known: dict[str, list[str]]) -> list[str]:
+    """Returns the builds of onnxruntime that extras require, also through other extras."""
+    found: list[str] = []
+    waiting, seen = list(extras), set[str]()
+    while waiting:
+        name = waiting.pop(0)
+        if name in seen:
+            continue
+        seen.add(name)
+        for requirement in known[name]:
+            if inner := re.match(r"ctonnx\[(.*)\]", requirement):
+                waiting += inner[1].split(",")
+            elif (build := re.split(r"[\[>=<!~; ]", requirement)[0]) in _BUILDS and build not in found:
+                found.append(build)
+    return found
+
+
+def _minor(version: str) -> int:
+    return int(version.partition(".")[2])
 
 
 def _gather(arguments: argparse.Namespace, target: Target, wheels: Path, work: Path) -> Bundle:

@@ -97,7 +97,7 @@ def resolve(requirements: Sequence[str], constraints: Path | None, target: Targe
     limits = ["--constraint", str(constraints)] if constraints else []
     command = ["install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report)]
     command += ["--target", str(work / "nothing"), *target.pip_options, *limits, *requirements]
-    place = f"for Python {target.python_text} on {target.system_text}"
+    place = f"for Python {target.python_text} on {target.system_text} ({target.platforms[0]})"
     _pip(command, work, f"to find a wheel of every requirement {place}", target)
     document = json.loads(report.read_text(encoding="utf-8"))
     return sorted(map(_resolved, document["install"]), key=lambda found: found.name)

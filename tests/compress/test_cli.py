@@ -50,3 +50,10 @@ def test_wrong_options_are_usage_errors(words: list[str], message: str) -> None:
     done = CliRunner().invoke(compress, words)
     assert done.exit_code == 2
     assert message in done.stderr
+
+
+def test_a_missing_extra_is_named_before_a_missing_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ctonnx_compress.cli.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="torch_pruning"):
+        CliRunner().invoke(compress, [], catch_exceptions=False)

@@ -149,6 +149,10 @@ def test_nothing_is_written_if_a_requirement_is_missing(tmp_path: Path, monkeypa
         (["--part-size", "nan"], "expected --part-size from 1 to 4000 MB, found nan"),
         (["--include", "cuda"], "expected --include only with --gpu-kit"),
         (["--python", "3"], "expected a version of Python such as 3.12, found '3'"),
+        (["--python", "3.10"], r"expected --python 3\.11 or newer, which ctonnx needs, found 3\.10"),
+        (["--extras", "cpu,gpu"], "one build of onnxruntime, .* found onnxruntime and onnxruntime-gpu by cpu,gpu"),
+        (["--extras", "gpu,openvino"], "found onnxruntime-gpu and onnxruntime by gpu,openvino"),
+        (["--extras", "all,directml"], "found onnxruntime-directml and onnxruntime-gpu by all,directml"),
         (["--installed", "torch=2"], "expected packages of the machine as NAME==VERSION, found 'torch=2'"),
     ],
 )
@@ -214,3 +218,8 @@ def test_bare_python_needs_pip_alone(tmp_path: Path) -> None:
     done = bare_python()
     assert done.returncode == 1
     assert done.stderr.startswith(f"Error: expected pip in '{sys.executable}', found none; take the Python of an")
+
+
+def test_extras_without_a_build_of_onnxruntime_have_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    collect(str(tmp_path / "bundle"), "--extras", "")
+    assert "note: these extras have no build of onnxruntime: the machine must have one" in capsys.readouterr().err
