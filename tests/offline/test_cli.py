@@ -179,8 +179,10 @@ def test_signal_during_pip_leaves_nothing(tmp_path: Path, shelf: Path, capsys: p
     fake = tmp_path / "fake"
     (fake / "pip").mkdir(parents=True)
     (fake / "pip/__init__.py").touch()
+    started = tmp_path / "started"
     (fake / "pip/__main__.py").write_text(
-        "import os, time\nparent = os.getppid()\nwhile os.getppid() == parent:\n    time.sleep(0.05)\n",
+        "import os, pathlib, time\nparent = os.getppid()\n"
+        f"pathlib.Path({str(started)!r}).touch()\nwhile os.getppid() == parent:\n    time.sleep(0.05)\n",
         encoding="utf-8",
     )
     parent = tmp_path / "parent"
@@ -189,11 +191,12 @@ def test_signal_during_pip_leaves_nothing(tmp_path: Path, shelf: Path, capsys: p
     for number, exit_code in ((signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):
         command = [sys.executable, "-m", "ctonnx_offline", str(parent / "bundle")]
         with subprocess.Popen(command, env=variables) as process:
-            while not list(parent.glob(".bundle.*/tmp*/pip")):
+            while not started.exists():
                 assert process.poll() is None
                 time.sleep(0.02)
             process.send_signal(number)
             assert process.wait(20) == exit_code
+        started.unlink()
         assert len(os.listdir(parent)) == (0 if exit_code > 0 else 2)  # the folder and its lock
     collect(str(parent / "bundle"))
     assert os.listdir(parent) == ["bundle"]
