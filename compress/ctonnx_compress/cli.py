@@ -106,11 +106,11 @@ def compress(
     if find_spec("torch_pruning") is None:  # before the seconds that PyTorch takes to load
         raise ModuleNotFoundError("No module named 'torch_pruning'", name="torch_pruning")
     from ctonnx.artifacts.run import find_run
-    from ctonnx_train.cli.options import log
+    from ctonnx_train.cli.options import log, reject_other_options
     from ctonnx_train.network.openmp import load_pytorch
 
     if resumed is not None:
-        _reject_other_options(ctx)
+        reject_other_options(ctx)
         load_pytorch(threads=None, processes=1, compiles=False)
         from ctonnx_compress.compress import resume
 
@@ -145,17 +145,3 @@ def compress(
     parent = result.record.parent or {}
     click.echo(f"{result.run.folder}: {parent['operations']:.1%} of the multiplications of {parent['name']}")
     click.echo(f"wrote checkpoint, run.json, evaluation and {REPORT}; next: ctonnx export {result.run.folder}")
-
-
-def _reject_other_options(ctx: click.Context) -> None:
-    """Raises UsageError if --resume is combined with anything else: a resumed compression keeps its settings."""
-    default = click.core.ParameterSource.DEFAULT
-    given = [
-        "RUN" if isinstance(parameter, click.Argument) else parameter.get_error_hint(ctx)
-        for parameter in ctx.command.params
-        if parameter.name != "resumed" and ctx.get_parameter_source(parameter.name or "") is not default
-    ]
-    if given:
-        raise click.UsageError(
-            f"expected --resume RUN alone, found {given[0]} too; a resumed compression keeps its settings", ctx
-        )

@@ -18,6 +18,7 @@ __all__ = [
     "labels_option",
     "log",
     "preprocessing_options",
+    "reject_other_options",
     "reject_preprocessing",
 ]
 
@@ -121,3 +122,17 @@ def reject_preprocessing(ctx: click.Context, needed: str) -> None:
     for name in ("image_size", "color", "crop", "resize", "intensity"):
         if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             raise click.UsageError(f"expected --{name.replace('_', '-')} together with {needed}, found it alone", ctx)
+
+
+def reject_other_options(ctx: click.Context) -> None:
+    """Raises UsageError if --resume is combined with anything else: a resumed run keeps its settings."""
+    default = click.core.ParameterSource.DEFAULT
+    given = [
+        parameter.human_readable_name if isinstance(parameter, click.Argument) else parameter.get_error_hint(ctx)
+        for parameter in ctx.command.params
+        if parameter.name != "resumed" and ctx.get_parameter_source(parameter.name or "") is not default
+    ]
+    if given:
+        raise click.UsageError(
+            f"expected --resume RUN alone, found {given[0]} too; a resumed run keeps its settings", ctx
+        )

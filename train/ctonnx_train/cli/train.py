@@ -9,7 +9,14 @@ import click
 
 from ctonnx.cli.options import FiniteRange, threads_option
 from ctonnx.images.preprocessing import Color, Crop, Intensity, Preprocessing, Resize
-from ctonnx_train.cli.options import class_name_option, dataset_folder, labels_option, log, preprocessing_options
+from ctonnx_train.cli.options import (
+    class_name_option,
+    dataset_folder,
+    labels_option,
+    log,
+    preprocessing_options,
+    reject_other_options,
+)
 from ctonnx_train.training.recipe import (
     MONITORS,
     AggregateChoice,
@@ -200,7 +207,7 @@ def train(
     from ctonnx_train.network.openmp import load_pytorch
 
     if resumed is not None:
-        _reject_other_options(ctx)
+        reject_other_options(ctx)
         load_pytorch(**_planned(resumed))
         from ctonnx_train.training.train import resume
 
@@ -277,20 +284,6 @@ def _planned(run: Path) -> dict[str, Any]:
         processes = settings.devices * settings.nodes
         return {"threads": settings.threads, "processes": processes, "compiles": settings.compile}
     return {"threads": None, "processes": 0, "compiles": False}
-
-
-def _reject_other_options(ctx: click.Context) -> None:
-    """Raises UsageError if --resume is combined with anything else: a resumed run keeps its settings."""
-    default = click.core.ParameterSource.DEFAULT
-    given = [
-        "DATA" if isinstance(parameter, click.Argument) else parameter.get_error_hint(ctx)
-        for parameter in ctx.command.params
-        if parameter.name != "resumed" and ctx.get_parameter_source(parameter.name or "") is not default
-    ]
-    if given:
-        raise click.UsageError(
-            f"expected --resume RUN alone, found {given[0]} too; a resumed run keeps its settings", ctx
-        )
 
 
 def _show(ctx: click.Context, result: "TrainResult") -> None:
