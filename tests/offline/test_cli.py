@@ -226,3 +226,18 @@ def test_bare_python_needs_pip_alone(tmp_path: Path) -> None:
 def test_extras_without_a_build_of_onnxruntime_have_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     collect(str(tmp_path / "bundle"), "--extras", "")
     assert "note: these extras have no build of onnxruntime: the machine must have one" in capsys.readouterr().err
+
+
+def test_ctrl_c_reports_that_nothing_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["ctonnx_offline", str(tmp_path / "bundle")])
+    monkeypatch.setattr(pip_calls, "resolve", interrupt)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err.endswith("interrupted; nothing was written\n")
+    assert os.listdir(tmp_path) == ["shelf"]
