@@ -274,7 +274,7 @@ def _compress(
                 raise CheckFailed(
                     f"the compressed network does not agree with '{checkpoint.run.folder}' on "
                     f"{comparisons[GATED].parity.images} validation images: {'; '.join(failures)}. Nothing was kept. "
-                    "Leave more --operations, or train more --epochs"
+                    "Leave more --operations, train more --epochs, or allow it: --min-agreement, --max-drop"
                 )
             return replace(
                 record,

@@ -55,7 +55,10 @@ class DistillationTask(ClassificationTask):
 
 
 def phases(settings: CompressSettings, augmentation: float) -> tuple[Phase, ...]:
-    """Returns a phase of training for each step; `augmentation` is its strength, as in `Phase`."""
+    """Returns a phase of training for each step; `augmentation` is its strength, as in `Phase`.
+
+    All images have their full size: the outputs of the original for smaller ones are not those to learn.
+    """
     return tuple(
         Phase(
             number=number,
@@ -67,7 +70,6 @@ def phases(settings: CompressSettings, augmentation: float) -> tuple[Phase, ...]
             weight_decay=0.02,
             dropout=False,
             augmentation=augmentation,
-            growing=number < settings.steps,  # full size in the last step
         )
         for number, epochs in enumerate(settings.epochs_of_steps, 1)
     )

@@ -12,7 +12,7 @@ class CompressSettings:
     Attributes:
         operations: Share of the parent's multiplications that is left at the end, above 0 and below 1.
         steps: Number of steps, each of which removes channels and then trains.
-        epochs: Number of training epochs, over all steps; the last one has a half of them, at least.
+        epochs: Number of training epochs, over all steps; the last one has three quarters of them, or more.
         batch_size: Images per step; None is that of the parent's training.
         max_drop: Maximum loss of accuracy, 0 to 1.
         min_agreement: Minimum top-1 agreement with the parent, 0 to 1.
@@ -20,7 +20,7 @@ class CompressSettings:
 
     operations: float = 0.5
     steps: int = 4
-    epochs: int = 24
+    epochs: int = 48
     batch_size: int | None = None
     max_drop: float = 0.02
     min_agreement: float = 0.9
@@ -51,10 +51,10 @@ class CompressSettings:
     def epochs_of_steps(self) -> tuple[int, ...]:
         """Number of training epochs after each step.
 
-        >>> CompressSettings(steps=4, epochs=24).epochs_of_steps
-        (4, 4, 4, 12)
+        >>> CompressSettings(steps=4, epochs=48).epochs_of_steps
+        (4, 4, 4, 36)
         >>> CompressSettings(steps=2, epochs=2).epochs_of_steps
         (1, 1)
         """
-        early = 0 if self.steps == 1 else max(1, self.epochs // (2 * (self.steps - 1)))
+        early = 0 if self.steps == 1 else max(1, self.epochs // (4 * (self.steps - 1)))
         return (*(early,) * (self.steps - 1), self.epochs - early * (self.steps - 1))

@@ -55,11 +55,11 @@ def test_the_original_is_not_trained_or_saved_with_the_task(original: CTClassifi
     assert any(parameter.grad is not None for parameter in task.network.parameters())
 
 
-def test_the_last_step_has_images_of_full_size_and_half_of_the_epochs() -> None:
+def test_images_have_their_full_size_and_the_last_step_has_three_quarters_of_the_epochs() -> None:
     found = phases(CompressSettings(steps=3, epochs=12), 0.5)
     assert [(phase.number, phase.epochs, phase.growing, phase.augmentation) for phase in found] == [
-        (1, 3, True, 0.5),
-        (2, 3, True, 0.5),
-        (3, 6, False, 0.5),
+        (1, 1, False, 0.5),
+        (2, 1, False, 0.5),
+        (3, 10, False, 0.5),
     ]
     assert not any(phase.dropout for phase in found)
