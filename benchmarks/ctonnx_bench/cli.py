@@ -46,6 +46,13 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     return share
 
 
+def _labels(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    labels = () if value is None else tuple(label.strip() for label in value.split(","))
+    if not all(labels):
+        raise click.BadParameter(f"expected names joined by commas, found an empty one in '{value}'")
+    return labels
+
+
 @click.command()
 @click.argument("models", metavar="[MODEL]...", type=click.Path(path_type=Path), nargs=-1)
 @provider_option
@@ -104,7 +111,8 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     "-o",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Folder for bench.json, bench.md and bench.html; default: bench/ in the models' run or the working folder.",
+    help="Folder for bench.json, bench.md and bench.html (with --family: family.json, family.md, family.png); default: "
+    "bench/ in the models' run or the working folder.",
 )
 @click.option(
     "--sweep",
@@ -133,6 +141,18 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     help="Markdown file to write the results into, if those of ctonnx are right and reliable.",
 )
 @click.option("--hardware", metavar="NAME", help="Name of this machine for --publish; default: its processor or GPU.")
+@click.option(
+    "--family",
+    is_flag=True,
+    help="Compare models of several exports, such as a network and the pruned one, with the first, and plot accuracy "
+    "against latency.",
+)
+@click.option(
+    "--labels",
+    metavar="NAME,...",
+    callback=_labels,
+    help="Names of the models with --family, one for each file; default: run and precision.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON document instead of the table.")
 def bench(
     models: tuple[Path, ...],
@@ -151,6 +171,8 @@ def bench(
     fail_over: float | None,
     published: Path | None,
     hardware: str | None,
+    family: bool,
+    labels: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Measure speed, size and correctness of models on this device.
@@ -169,6 +191,7 @@ def bench(
       ctonnx bench --sweep threads --batch-size 1,4
       ctonnx bench --publish docs/reference/results.md --hardware "mini-PC with an N100"
       ctonnx bench --compare old/bench.json --fail-over 10%
+      ctonnx bench runs/lungs runs/lungs-operations-0.5 --family --data DATA
     """
     from ctonnx.errors import CheckFailed
     from ctonnx.system.files import json_text
@@ -176,6 +199,20 @@ def bench(
     from ctonnx_bench.benchmark.workflow import measure_and_report
     from ctonnx_bench.report.tables import terminal
 
+    if labels and not family:
+        raise click.UsageError("expected --family with --labels, found none: it names the models of a family")
+    others = {
+        "--reference": reference,
+        "--peers": peers,
+        "--end-to-end": files,
+        "--sweep": sweep,
+        "--compare": baseline,
+        "--publish": published,
+    }
+    if family and (found := [name for name, value in others.items() if value]):
+        raise click.UsageError(
+            f"expected --family without {found[0]}: it measures ctonnx's models against the first of them"
+        )
     if fail_over is not None and baseline is None:
         raise click.UsageError("expected --compare with --fail-over, found none: name the bench.json to compare with")
     if hardware is not None and published is None:
@@ -206,6 +243,9 @@ def bench(
     allowed = ReportOptions.fail_over if fail_over is None else fail_over
     options = ReportOptions(output=output, baseline=baseline, fail_over=allowed, published=published, hardware=hardware)
     command = shlex.join(["ctonnx", *sys.argv[1:]])
+    if family:
+        _family(settings, labels, output, command, as_json)
+        return
     report = measure_and_report(settings, options, command=command, log=lambda line: click.echo(line, err=True))
     if as_json:
         click.echo(json_text(report.document), nl=False)
@@ -214,6 +254,21 @@ def bench(
         if report.changes is not None:
             caveats = report.document["compared_with"]["cautions"]
             click.echo("\n" + "\n".join([table(report.changes, allowed), *caveats]))
+    for line in report.messages:
+        click.echo(line, err=True)
+    if report.failures:
+        raise CheckFailed(";\n".join(report.failures))
+
+
+def _family(settings: Settings, labels: tuple[str, ...], output: Path | None, command: str, as_json: bool) -> None:
+    """Measures a family, and prints its report."""
+    from ctonnx.errors import CheckFailed
+    from ctonnx.system.files import json_text
+    from ctonnx_bench.benchmark.family.tables import terminal
+    from ctonnx_bench.benchmark.family.workflow import measure_family
+
+    report = measure_family(settings, labels, output, command=command, log=lambda line: click.echo(line, err=True))
+    click.echo(json_text(report.document) if as_json else terminal(report.document), nl=not as_json)
     for line in report.messages:
         click.echo(line, err=True)
     if report.failures:

@@ -28,7 +28,7 @@ from ctonnx_bench.correctness.judgement import Verdict
 from ctonnx_bench.measurement.environment import describe
 from ctonnx_bench.measurement.rounds import Bench, Round
 
-__all__ = ["run_benchmark"]
+__all__ = ["case_row", "plan", "run_benchmark"]
 
 _CHANGE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2}
 """Largest difference of a logit or heatmap between two runs of a file on one machine, as a share of the maximum."""
@@ -56,7 +56,7 @@ def run_benchmark(settings: Settings, *, command: str, log: Log) -> dict[str, An
     images = _images(settings, models[0], calibrates=any(ADAPTERS[peer.adapter].prepares for peer in peers))
     environment = describe()
     spec = models[0].spec
-    cases = _plan(settings, models, peers, spec.preprocessing.size)
+    cases = plan(settings, [*own(models), *peers], spec.preprocessing.size)
     with tempfile.TemporaryDirectory(prefix="ctonnx-bench-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder), images, asdict(spec.preprocessing), asdict(spec.dicom_window))
         cases, outputs = reference.predict_all(bench, cases, skipped, log)
@@ -71,7 +71,7 @@ def run_benchmark(settings: Settings, *, command: str, log: Log) -> dict[str, An
     skipped |= timed.skipped
     outputs = {case: outputs[case] for case in timed.found}
     verdicts = reference.judge_all(outputs, images, models, expected, golden)
-    rows = [_row(case, rounds, verdicts[case], timed.broken.get(case)) for case, rounds in timed.found.items()]
+    rows = [case_row(case, rounds, verdicts[case], timed.broken.get(case)) for case, rounds in timed.found.items()]
     faster = {} if settings.sweep else times_as_fast(rows)
     rows = [{**row, "times_as_fast": faster.get(row["name"])} for row in rows]
     return {
@@ -99,14 +99,18 @@ def run_benchmark(settings: Settings, *, command: str, log: Log) -> dict[str, An
     }
 
 
-def _plan(settings: Settings, models: Sequence[Model], peers: Sequence[Contender], side: int) -> list[Case]:
-    """Returns the cases in the order in which they are measured; the largest batch must fit into memory."""
+def plan(settings: Settings, contenders: Sequence[Contender], side: int) -> list[Case]:
+    """Returns the cases in the order in which they are measured; `side` is the input's height and width in pixels.
+
+    Raises:
+        CtonnxError: If the largest batch does not fit into memory.
+    """
     cores, has_files = settings.threads or available_cores(), settings.files is not None
     sizes, provider = settings.batch_sizes, settings.provider
     if settings.sweep:
-        cases = plan_sweep(own(models), sizes, provider=provider, cores=cores)
+        cases = plan_sweep(contenders, sizes, provider=provider, cores=cores)
     else:
-        cases = plan_cases([*own(models), *peers], sizes, provider=provider, threads=cores, files=has_files)
+        cases = plan_cases(contenders, sizes, provider=provider, threads=cores, files=has_files)
     largest = max(case.batch_size for case in cases)
     needed, limit = largest * _IMAGE_BYTES * (side / 224) ** 2, memory_limit()
     if limit is not None and needed > limit:
@@ -125,7 +129,7 @@ def _images(settings: Settings, model: Model, *, calibrates: bool) -> CheckImage
     return golden_images(model)
 
 
-def _row(case: Case, rounds: Sequence[Round], verdict: Verdict, broken: str | None) -> dict[str, Any]:
+def case_row(case: Case, rounds: Sequence[Round], verdict: Verdict, broken: str | None) -> dict[str, Any]:
     """Returns a case's entry in the document; `broken` is the error of a later round."""
     measurements = summarize(rounds, case.batch_size)
     largest = {name: max(getattr(item, f"largest_d{name}") for item in rounds) for name in ("p", "logit", "heatmap")}

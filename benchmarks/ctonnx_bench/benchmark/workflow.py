@@ -18,7 +18,7 @@ from ctonnx_bench.cases.settings import ReportOptions, Settings
 from ctonnx_bench.report.files import output_folder, try_folder, write_reports
 from ctonnx_bench.report.publishing import check_published_file, publish
 
-__all__ = ["Report", "measure_and_report"]
+__all__ = ["Report", "measure_and_report", "wrong_outputs"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def measure_and_report(settings: Settings, options: ReportOptions, *, command: s
         report = Report(document, None if earlier is None else _compare(earlier, document, options.fail_over))
     finally:  # the measurement took long: it is saved even if it cannot be compared
         report.messages.extend(write_reports(document, folder))
-    report.failures.extend(_wrong(document))
+    report.failures.extend(wrong_outputs(document))
     if earlier is not None:
         report.failures.extend(_worse(report.changes or [], options.fail_over))
         report.failures.extend(
@@ -93,7 +93,8 @@ def _compare(earlier: Mapping[str, Any], document: dict[str, Any], fail_over: fl
     return changes
 
 
-def _wrong(document: Mapping[str, Any]) -> list[str]:
+def wrong_outputs(document: Mapping[str, Any]) -> list[str]:
+    """Returns a failure for each case of ctonnx with wrong outputs, or that failed in a round."""
     found = [
         f"expected right outputs, found wrong ones of {case['name']}"
         for case in document["cases"]

@@ -14,7 +14,7 @@ from ctonnx.prediction.model_selection import find_models
 from ctonnx.system.files import sha256_of
 from ctonnx_bench.cases.adapters.adapter import ADAPTERS, OWN
 
-__all__ = ["Contender", "Model", "find_peers", "for_target", "own", "read_models", "run_of"]
+__all__ = ["Contender", "Model", "find_peers", "for_target", "own", "read_files", "read_models", "run_of"]
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,24 @@ class Contender:
         return self.adapter == OWN
 
 
-def read_models(names: Sequence[Path]) -> list[Model]:
+def read_files(names: Sequence[Path]) -> list[Model]:
     """Returns the exported files of `.onnx` files, folders of them, or runs; default: the newest run with an export.
+
+    Raises:
+        ModelError: If a file is missing or damaged.
+    """
+    files = dict.fromkeys(file for name in (names or (None,)) for file in find_models(name))
+    return [_read(file) for file in files]
+
+
+def read_models(names: Sequence[Path]) -> list[Model]:
+    """Returns the files of `read_files`, all of one checkpoint.
 
     Raises:
         ModelError: If a file is missing or damaged, or the files are not all of one checkpoint, so that their outputs
             cannot be compared.
     """
-    files = dict.fromkeys(file for name in (names or (None,)) for file in find_models(name))
-    models = [_read(file) for file in files]
+    models = read_files(names)
     first = models[0]
     for model in models[1:]:
         if model.spec.checkpoint_sha256 != first.spec.checkpoint_sha256:

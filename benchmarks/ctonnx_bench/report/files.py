@@ -14,7 +14,7 @@ from ctonnx.system.files import atomic_file, json_text
 from ctonnx_bench.report.html import html_page
 from ctonnx_bench.report.tables import markdown
 
-__all__ = ["output_folder", "try_folder", "write_reports"]
+__all__ = ["output_folder", "try_folder", "write_reports", "write_together"]
 
 
 def output_folder(models: Sequence[Path]) -> Path:
@@ -49,23 +49,32 @@ def try_folder(folder: Path) -> None:
 def write_reports(document: Mapping[str, Any], folder: Path) -> list[str]:
     """Writes bench.json, bench.md and bench.html, or a sweep's sweep.json and so on; returns a message for each.
 
+    Raises:
+        OSError: The folder cannot be made or written to.
+    """
+    name = "sweep" if document["settings"]["sweep"] else "bench"
+    texts = {"json": json_text(document), "md": markdown(document), "html": html_page(document)}
+    return write_together(folder, {f"{name}.{kind}": text.encode() for kind, text in texts.items()})
+
+
+def write_together(folder: Path, contents: Mapping[str, bytes]) -> list[str]:
+    """Writes the files of one report, by name, the JSON document first; returns a message for each.
+
     All files are written before any earlier one is replaced, so that a full disk leaves the earlier ones. The JSON
-    document is replaced while the other two are missing: files of different benchmarks are never next to each other.
+    document is replaced while the others are missing: files of different benchmarks are never next to each other.
 
     Raises:
         OSError: The folder cannot be made or written to.
     """
-    texts = {"json": json_text(document), "md": markdown(document), "html": html_page(document)}
     folder.mkdir(parents=True, exist_ok=True)
-    name = "sweep" if document["settings"]["sweep"] else "bench"
-    files = {kind: folder / f"{name}.{kind}" for kind in texts}
+    files = {name: folder / name for name in contents}
     messages = [f"written: {file}" + (", replacing an earlier one" if file.exists() else "") for file in files.values()]
     with ExitStack() as places:
-        for kind in reversed(texts):  # the stack unwinds in reverse: the JSON document is replaced first
-            with places.enter_context(atomic_file(files[kind])).open("w", encoding="utf-8") as file:
-                file.write(texts[kind])
+        for name in reversed(list(contents)):  # the stack unwinds in reverse: the JSON document is replaced first
+            with places.enter_context(atomic_file(files[name])).open("wb") as file:
+                file.write(contents[name])
                 file.flush()
                 os.fsync(file.fileno())  # some file systems report a full disk only here
-        for kind in ("md", "html"):
-            files[kind].resolve().unlink(missing_ok=True)
+        for name in list(contents)[1:]:
+            files[name].resolve().unlink(missing_ok=True)
     return messages

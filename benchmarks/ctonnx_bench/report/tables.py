@@ -8,7 +8,7 @@ from ctonnx.system.text import aligned, table
 from ctonnx_bench.analysis.statistics import NOISY, marks
 from ctonnx_bench.report.notes import notes
 
-__all__ = ["columns", "environment_lines", "markdown", "subtitle", "terminal"]
+__all__ = ["columns", "environment_lines", "file_lines", "markdown", "subtitle", "terminal"]
 
 _MANY = 1000  # images, from which on the interval of the agreement is left out
 
@@ -63,13 +63,18 @@ def markdown(document: Mapping[str, Any], *, title: str | None = None, level: in
         "",
         f"{heading}# Files",
         "",
-        *(
-            f"- `{model['file']}`: {model['precision']}, {model['bytes'] / 1e6:.1f} MB, SHA-256 `{model['sha256']}`"
-            for model in document["models"]
-        ),
+        *(f"- {line}" for line in file_lines(document)),
         "",
     ]
     return "\n".join(lines)
+
+
+def file_lines(document: Mapping[str, Any]) -> list[str]:
+    """Returns the path, precision, size and SHA-256 of each measured file, as Markdown."""
+    return [
+        f"`{model['file']}`: {model['precision']}, {model['bytes'] / 1e6:.1f} MB, SHA-256 `{model['sha256']}`"
+        for model in document["models"]
+    ]
 
 
 def subtitle(document: Mapping[str, Any]) -> str:

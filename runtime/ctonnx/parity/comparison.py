@@ -189,7 +189,9 @@ def compare_probabilities(
     return float(same_class.mean()), float(dp.max()), float(dp.mean())
 
 
-def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.integer[Any]]) -> AccuracyChange | None:
+def accuracy_change(
+    reference: Outputs, candidate: Outputs, labels: NDArray[np.integer[Any]], *, effective_images: float | None = None
+) -> AccuracyChange | None:
     """Compares the accuracy of two models on the same images.
 
     The interval for paired proportions (Agresti and Min 2005, https://doi.org/10.1002/sim.1781) is much narrower than
@@ -197,6 +199,8 @@ def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.i
     four cells, so that its width is not 0 if the models never differ.
 
     `labels` are the class indices; images with -1, an unknown class, do not count. Returns None if all are unknown.
+    Where images of a group are alike, `effective_images` is their effective number, as in `share_interval`: the
+    interval is that of as many independent images.
     """
     known = labels >= 0
     if not known.any():
@@ -204,9 +208,10 @@ def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.i
     right = [outputs.probabilities.argmax(axis=1)[known] == labels[known] for outputs in (reference, candidate)]
     images = int(known.sum())
     gained, lost = int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum())
-    total = images + 2
-    middle = (gained - lost) / total
-    spread = NORMAL_QUANTILE * np.sqrt(((gained + lost + 1) / total - middle**2) / total)
+    independent = images if effective_images is None else effective_images
+    total, share = independent + 2, independent / images
+    middle = share * (gained - lost) / total
+    spread = NORMAL_QUANTILE * np.sqrt(((share * (gained + lost) + 1) / total - middle**2) / total)
     return AccuracyChange(
         images=images,
         reference=float(right[0].mean()),

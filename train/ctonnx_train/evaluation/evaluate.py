@@ -44,7 +44,16 @@ from ctonnx_train.evaluation.patients.slices import left_out_in_words
 from ctonnx_train.evaluation.statistics.mcnemar import mcnemar
 from ctonnx_train.evaluation.statistics.metrics import REPLICATES, evaluate
 
-__all__ = ["SCHEMA_VERSION", "EvaluatedSplit", "Evaluation", "evaluate_model", "names_in", "read_dataset", "summarize"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "EvaluatedSplit",
+    "Evaluation",
+    "choose_split",
+    "evaluate_model",
+    "names_in",
+    "read_dataset",
+    "summarize",
+]
 
 SCHEMA_VERSION = 1
 """Version of the evaluation's JSON document."""
@@ -123,7 +132,7 @@ def evaluate_model(
             )
     found = read_dataset(model, data, class_names, labels_file)
     describe(replace(found, to_make=()), log)  # no split is made here
-    split, samples = _choose(found, split, model)
+    split, samples = choose_split(found, split, model)
     source = open_source(found.root)
     with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
         store = PixelStore(source, samples, model.preprocessing, limit=KEPT_BYTES, progress=bar.update)
@@ -329,15 +338,18 @@ def names_in(data: Path, labels_file: Path | None = None) -> set[str]:
     return {class_name(str(label)) for array in labels for label in np.unique(array)}
 
 
-def _choose(
+def choose_split(
     data: Dataset, split: EvaluatedSplit | None, model: EvaluatedModel
 ) -> tuple[EvaluatedSplit, tuple[Sample, ...]]:
-    """Returns the split to evaluate and its samples; all samples of the dataset if the run made the split."""
+    """Returns the split, or `test`, else `valid`, else all, and its samples; all samples if the run made the split.
+
+    Raises:
+        DataError: If there are no such images.
+    """
     is_its_own = model.data_root == data.root.resolve()
     made = [name for name in data.to_make if is_its_own and model.digests.get(name)]
     filled = [name for name in SPLITS if data.splits[name] or name in made]
-    if split is None:
-        split = "test" if "test" in filled else "valid" if "valid" in filled else "all"
+    split = split or ("test" if "test" in filled else "valid" if "valid" in filled else "all")
     samples = data.samples if split == "all" or split in made else data.splits[split]
     if not samples:
         found = f"those of {quoted(filled)} only" if filled else "none"
