@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 from ctonnx.cli.main import main
 from ctonnx.system.text import Log
 from ctonnx_bench.benchmark import workflow
+from ctonnx_bench.benchmark.family import workflow as family_workflow
+from ctonnx_bench.benchmark.workflow import Report
 from ctonnx_bench.cases.settings import Settings
 
 
@@ -212,6 +214,14 @@ def test_report_without_a_common_case_is_an_error_and_the_reports_are_written(
         (["--publish", "mine.md"], "expected a file for --publish that ctonnx bench wrote, or none"),
         (["--data", ".", "--end-to-end", "."], "expected --data or --end-to-end, found both"),
         (["--sweep", "threads", "--peers", "pytorch"], "expected --sweep without --peers and --end-to-end"),
+        (["--labels", "a,b"], "expected --family with --labels, found none: it names the models of a family"),
+        (["--family", "--labels", "a,,b"], "expected names joined by commas, found an empty one in 'a,,b'"),
+        (["--family", "--sweep", "threads"], "expected --family without --sweep: it measures ctonnx's models"),
+        (["--family", "--peers", "pytorch"], "expected --family without --peers"),
+        (["--family", "--end-to-end", "."], "expected --family without --end-to-end"),
+        (["--family", "--reference", "tiny"], "expected --family without --reference"),
+        (["--family", "--compare", "old.json"], "expected --family without --compare"),
+        (["--family", "--publish", "results.md"], "expected --family without --publish"),
         (["--sweep", "threads", "--batch-size", "2,4"], "expected 1 among --batch-size with --sweep, found 2,4"),
     ],
 )
@@ -297,3 +307,39 @@ def test_bench_without_a_model_names_the_missing_run(tmp_path: Path, monkeypatch
     result = CliRunner().invoke(main, ["bench"])
     assert result.exit_code == 2
     assert "expected a trained run below 'runs/'" in result.stderr
+
+
+def test_family_is_measured_with_its_labels_and_prints_its_own_table(
+    bench: Callable[..., Result], document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("data").mkdir()
+    given: list[Any] = []
+    failures: list[str] = []
+
+    def measure(settings: Settings, labels: tuple[str, ...], output: Path | None, *, command: str, log: Log) -> Report:
+        given.extend([settings, labels, output])
+        log("[1/1] measuring")
+        return Report(document, None, ["written: out/family.json"], failures)
+
+    monkeypatch.setattr(family_workflow, "measure_family", measure)
+    monkeypatch.setattr("ctonnx_bench.benchmark.family.tables.terminal", lambda document: "the table")
+    options = ["a", "b.onnx", "--family", "--labels", "FP32, learned", "--data", "data", "--output", "out"]
+    result = bench(*options)
+    assert result.exit_code == 0, result.output
+    assert given == [
+        Settings(models=(Path("a"), Path("b.onnx")), data=Path("data")), ("FP32", "learned"), Path("out"),
+    ]  # fmt: skip
+    assert result.stdout == "the table\n"
+    assert result.stderr.splitlines() == ["[1/1] measuring", "written: out/family.json"]
+    assert json.loads(bench(*options, "--json").stdout)["tool"] == "ctonnx bench"
+    failures.append("expected right outputs, found wrong ones of learned")
+    result = bench(*options)
+    assert (result.exit_code, result.stdout) == (1, "the table\n")
+    assert result.stderr.endswith("Error: expected right outputs, found wrong ones of learned\n")
+
+
+def test_family_needs_two_models(workspace: Path) -> None:
+    result = CliRunner().invoke(main, ["bench", "runs/tiny", "--family"])
+    assert result.exit_code == 2
+    assert "expected two or more models for --family, found 'runs/tiny/export/model.fp32.onnx' only" in result.stderr
+    assert not Path("runs/tiny/bench").exists()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ctonnx_bench.analysis.speedup import times_as_fast
+from ctonnx_bench.analysis.speedup import speedup_over, times_as_fast
 
 
 def case(contender: str, *medians: float, batch_size: int = 1, **other: Any) -> dict[str, Any]:
@@ -47,3 +47,12 @@ def test_batch_sizes_and_data_transfers_are_compared_separately() -> None:
     found = times_as_fast(cases)
     assert found["ctonnx INT8 1 True"]["value"] == 3
     assert "ctonnx INT8 8 False" not in found
+
+
+def test_any_contender_is_compared_with() -> None:
+    cases = [case("pruned", 1.0), case("FP32 of lungs", 3.0), case("FP32 of lungs", 8.0, batch_size=8)]
+    found = speedup_over(cases, "FP32 of lungs", "lungs")
+    assert found["pruned 1 False"] == {"than": "lungs", "value": 3.0, "low": 3.0, "high": 3.0}
+    assert found["FP32 of lungs 8 False"]["value"] == 1
+    cases[1]["failures"] = ["max |dp| is 1"]
+    assert "pruned 1 False" not in speedup_over(cases, "FP32 of lungs", "lungs")

@@ -127,6 +127,17 @@ def test_accuracy_change_is_paired() -> None:
     assert (change.low, change.high) == pytest.approx((middle - spread, middle + spread))
 
 
+def test_accuracy_change_of_images_that_are_alike_is_that_of_fewer() -> None:
+    """Ten images that count as five: half of the lost and gained ones, the same difference, a wider interval."""
+    labels = np.zeros(10, int)
+    change = accuracy_change(answers(*[0] * 8, 1, 1), answers(*[0] * 6, 1, 1, 0, 1), labels, effective_images=5.0)
+    middle = (0.5 * 1 - 0.5 * 2) / 7
+    spread = 1.959964 * math.sqrt(((0.5 * 3 + 1) / 7 - middle**2) / 7)
+    assert change is not None
+    assert (change.images, change.difference) == (10, -0.1)
+    assert (change.low, change.high) == pytest.approx((middle - spread, middle + spread))
+
+
 def test_models_that_never_differ_still_have_an_interval() -> None:
     change = accuracy_change(answers(0, 1, 2, 0), answers(0, 1, 2, 0), np.array([0, 1, 2, 1]))
     assert change is not None

@@ -19,6 +19,7 @@ from ctonnx.system.text import counted, escape_undecodable
 from ctonnx_bench.analysis.statistics import marks
 from ctonnx_bench.benchmark.family.labels import Box, Disc, place_labels, side_by_side
 from ctonnx_bench.report.charts import COLORS, STYLE, plain_ticks
+from ctonnx_train.evaluation.drawing.fonts import drawable, families
 
 __all__ = ["plot_family", "to_png"]
 
@@ -56,7 +57,7 @@ def plot_family(document: Mapping[str, Any]) -> Figure:
     cases = document["cases"]
     sizes = sorted({case["batch_size"] for case in cases})
     colors = {model["title"]: COLORS[place % len(COLORS)] for place, model in enumerate(document["models"])}
-    with mpl.rc_context(STYLE):
+    with _style():
         figure = Figure(figsize=(_WIDTH, 0.4 + _HEIGHT * len(sizes)), layout="constrained")
         FigureCanvasAgg(figure)
         panels: list[Axes] = figure.subplots(len(sizes), 1, squeeze=False, sharey=True)[:, 0].tolist()
@@ -77,9 +78,14 @@ def plot_family(document: Mapping[str, Any]) -> Figure:
 def to_png(figure: Figure) -> bytes:
     """Returns a plot as the bytes of a PNG file."""
     file = BytesIO()
-    with mpl.rc_context(STYLE):
+    with _style():
         figure.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
     return file.getvalue()
+
+
+def _style() -> Any:
+    """Returns the settings of a benchmark's plots, with the installed fonts for names in any script."""
+    return mpl.rc_context(STYLE | {"font.family": list(families())})
 
 
 def _of_batch(cases: Sequence[Mapping[str, Any]], size: int) -> list[Mapping[str, Any]]:
@@ -230,7 +236,7 @@ def _label(axes: Axes, drawn: Sequence[_Drawn], lines: Sequence[Box]) -> None:
 
 def _text(case: Mapping[str, Any]) -> str:
     state = " (wrong)" if case["failures"] else ""
-    name = fill(escape_undecodable(case["contender"]), _WRAPPED, break_on_hyphens=False)
+    name = fill(drawable(escape_undecodable(case["contender"])), _WRAPPED, break_on_hyphens=False)
     return f"{name}{marks(case)}{state}\n{case['ms_per_image']:.1f} ms, {case['bytes'] / 1e6:.0f} MB"
 
 
