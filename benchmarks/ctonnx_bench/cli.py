@@ -46,11 +46,11 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     return share
 
 
-def _labels(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    labels = () if value is None else tuple(label.strip() for label in value.split(","))
-    if not all(labels):
+def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = () if value is None else tuple(name.strip() for name in value.split(","))
+    if not all(names):
         raise click.BadParameter(f"expected names joined by commas, found an empty one in '{value}'")
-    return labels
+    return names
 
 
 @click.command()
@@ -148,9 +148,9 @@ def _labels(ctx: click.Context, parameter: click.Parameter, value: str | None) -
     "against latency.",
 )
 @click.option(
-    "--labels",
+    "--names",
     metavar="NAME,...",
-    callback=_labels,
+    callback=_names,
     help="Names of the models with --family, one for each file; default: run and precision.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON document instead of the table.")
@@ -172,7 +172,7 @@ def bench(
     published: Path | None,
     hardware: str | None,
     family: bool,
-    labels: tuple[str, ...],
+    names: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Measure speed, size and correctness of models on this device.
@@ -199,8 +199,8 @@ def bench(
     from ctonnx_bench.benchmark.workflow import measure_and_report
     from ctonnx_bench.report.tables import terminal
 
-    if labels and not family:
-        raise click.UsageError("expected --family with --labels, found none: it names the models of a family")
+    if names and not family:
+        raise click.UsageError("expected --family with --names, found none: it names the models of a family")
     others = {
         "--reference": reference,
         "--peers": peers,
@@ -244,7 +244,7 @@ def bench(
     options = ReportOptions(output=output, baseline=baseline, fail_over=allowed, published=published, hardware=hardware)
     command = shlex.join(["ctonnx", *sys.argv[1:]])
     if family:
-        _family(settings, labels, output, command, as_json)
+        _family(settings, names, output, command, as_json)
         return
     report = measure_and_report(settings, options, command=command, log=lambda line: click.echo(line, err=True))
     if as_json:
@@ -260,14 +260,14 @@ def bench(
         raise CheckFailed(";\n".join(report.failures))
 
 
-def _family(settings: Settings, labels: tuple[str, ...], output: Path | None, command: str, as_json: bool) -> None:
+def _family(settings: Settings, names: tuple[str, ...], output: Path | None, command: str, as_json: bool) -> None:
     """Measures a family, and prints its report."""
     from ctonnx.errors import CheckFailed
     from ctonnx.system.files import json_text
     from ctonnx_bench.benchmark.family.tables import terminal
     from ctonnx_bench.benchmark.family.workflow import measure_family
 
-    report = measure_family(settings, labels, output, command=command, log=lambda line: click.echo(line, err=True))
+    report = measure_family(settings, names, output, command=command, log=lambda line: click.echo(line, err=True))
     click.echo(json_text(report.document) if as_json else terminal(report.document), nl=not as_json)
     for line in report.messages:
         click.echo(line, err=True)

@@ -214,8 +214,8 @@ def test_report_without_a_common_case_is_an_error_and_the_reports_are_written(
         (["--publish", "mine.md"], "expected a file for --publish that ctonnx bench wrote, or none"),
         (["--data", ".", "--end-to-end", "."], "expected --data or --end-to-end, found both"),
         (["--sweep", "threads", "--peers", "pytorch"], "expected --sweep without --peers and --end-to-end"),
-        (["--labels", "a,b"], "expected --family with --labels, found none: it names the models of a family"),
-        (["--family", "--labels", "a,,b"], "expected names joined by commas, found an empty one in 'a,,b'"),
+        (["--names", "a,b"], "expected --family with --names, found none: it names the models of a family"),
+        (["--family", "--names", "a,,b"], "expected names joined by commas, found an empty one in 'a,,b'"),
         (["--family", "--sweep", "threads"], "expected --family without --sweep: it measures ctonnx's models"),
         (["--family", "--peers", "pytorch"], "expected --family without --peers"),
         (["--family", "--end-to-end", "."], "expected --family without --end-to-end"),
@@ -323,7 +323,7 @@ def test_family_is_measured_with_its_labels_and_prints_its_own_table(
 
     monkeypatch.setattr(family_workflow, "measure_family", measure)
     monkeypatch.setattr("ctonnx_bench.benchmark.family.tables.terminal", lambda document: "the table")
-    options = ["a", "b.onnx", "--family", "--labels", "FP32, learned", "--data", "data", "--output", "out"]
+    options = ["a", "b.onnx", "--family", "--names", "FP32, learned", "--data", "data", "--output", "out"]
     result = bench(*options)
     assert result.exit_code == 0, result.output
     assert given == [

@@ -30,7 +30,7 @@ from ctonnx_bench.measurement.rounds import Bench
 __all__ = ["mark_front", "run_family"]
 
 
-def run_family(settings: Settings, labels: Sequence[str] = (), *, command: str, log: Log) -> dict[str, Any]:
+def run_family(settings: Settings, names: Sequence[str] = (), *, command: str, log: Log) -> dict[str, Any]:
     """Measures, and returns the document that is written to family.json, with the command line for the report.
 
     It is as that of `run_benchmark`, except that `parity`, `accuracy` and `times_as_fast` of a case compare it with the
@@ -40,7 +40,7 @@ def run_family(settings: Settings, labels: Sequence[str] = (), *, command: str, 
 
     Args:
         settings: Settings of the benchmark; `data` are the labelled images, None compares on golden inputs.
-        labels: Names of the models, one for each; without any, they are named by run and precision.
+        names: Names of the models, one for each; without any, they are named by run and precision.
         command: Command line, for the report.
         log: Called with each progress message.
 
@@ -50,7 +50,7 @@ def run_family(settings: Settings, labels: Sequence[str] = (), *, command: str, 
     if not hasattr(os, "wait4"):
         raise CtonnxError("expected a system with wait4 (Linux, macOS), which reports how a process ended, found none")
     models = read_family(settings.models)
-    members = members_of(models, labels)
+    members = members_of(models, names)
     spec = models[0].spec
     # Pixels are copied from the host on a GPU too, as `ctonnx predict` does: one case for each model and batch size.
     cases = [case for case in plan(settings, members, spec.preprocessing.size) if not case.bound]
@@ -83,7 +83,7 @@ def run_family(settings: Settings, labels: Sequence[str] = (), *, command: str, 
         "tool": "ctonnx bench --family",
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "settings": {**json.loads(json.dumps(asdict(settings), default=str)), "labels": list(labels)},
+        "settings": {**json.loads(json.dumps(asdict(settings), default=str)), "names": list(names)},
         "environment": environment,
         "models": [{"title": member.title, **model.as_dict()} for member, model in zip(members, models, strict=True)],
         "checked_on": {

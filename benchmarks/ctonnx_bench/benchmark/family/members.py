@@ -43,21 +43,21 @@ def read_family(names: Sequence[Path]) -> list[Model]:
     return models
 
 
-def members_of(models: Sequence[Model], labels: Sequence[str] = ()) -> list[Contender]:
-    """Returns a contender for each model, named by its label or else by `titles_of`.
+def members_of(models: Sequence[Model], names: Sequence[str] = ()) -> list[Contender]:
+    """Returns a contender for each model, named as given or else by `titles_of`.
 
     Raises:
-        ModelError: If the labels are not one for each model, or not unique.
+        ModelError: If the names are not one for each model, or not unique.
     """
-    if labels and (len(labels) != len(models) or len(set(labels)) != len(labels)):
+    if names and (len(names) != len(models) or len(set(names)) != len(names)):
         files = quoted(str(model.path) for model in models)
         raise ModelError(
-            f"expected {counted(len(models), 'different label')} for --labels, found {quoted(labels)}; the models are, "
+            f"expected {counted(len(models), 'different name')} for --names, found {quoted(names)}; the models are, "
             f"in this order: {files}"
         )
     return [
         Contender(title, OWN, model.path.resolve(), model.spec.precision, model.size)
-        for title, model in zip(labels or titles_of(models), models, strict=True)
+        for title, model in zip(names or titles_of(models), models, strict=True)
     ]
 
 

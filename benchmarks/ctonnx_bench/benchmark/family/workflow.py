@@ -16,12 +16,12 @@ from ctonnx_bench.report.files import output_folder, try_folder, write_together
 __all__ = ["measure_family"]
 
 
-def measure_family(settings: Settings, labels: Sequence[str], output: Path | None, *, command: str, log: Log) -> Report:
+def measure_family(settings: Settings, names: Sequence[str], output: Path | None, *, command: str, log: Log) -> Report:
     """Measures a family, and writes family.json, family.md and family.png.
 
     Args:
         settings: Settings of the benchmark.
-        labels: Names of the models, one for each; without any, they are named by run and precision.
+        names: Names of the models, one for each; without any, they are named by run and precision.
         output: Folder for the reports; None is `bench/` in the first model's run.
         command: Command line, for the report.
         log: Called with each progress message.
@@ -33,7 +33,7 @@ def measure_family(settings: Settings, labels: Sequence[str], output: Path | Non
     folder = output or output_folder(settings.models)
     try_folder(folder)
     remove_leftovers([folder], log)
-    document = run_family(settings, labels, command=command, log=log)
+    document = run_family(settings, names, command=command, log=log)
     contents = {
         "family.json": json_text(document).encode(),
         "family.md": markdown(document, "family.png").encode(),

@@ -74,7 +74,7 @@ def test_family_is_measured_in_turn_in_processes_of_its_own(family: list[Path]) 
         assert case["times_as_fast"]["than"] == "FP32"
     assert [model["title"] for model in document["models"]] == ["FP32", "learned", "half"]
     assert len({model["checkpoint_sha256"] for model in document["models"]}) == 2
-    assert json.loads(json_text(document))["settings"]["labels"] == ["FP32", "learned", "half"]
+    assert json.loads(json_text(document))["settings"]["names"] == ["FP32", "learned", "half"]
 
 
 def test_accuracy_is_compared_with_the_first_on_the_test_images(

@@ -94,7 +94,7 @@ def test_labels_are_the_names_and_must_be_one_for_each_model(family: list[Path])
         with pytest.raises(ModelError) as raised:
             members_of(models, labels)
         assert str(raised.value) == (
-            f"expected 3 different labels for --labels, found {shown}; the models are, in this order: "
+            f"expected 3 different names for --names, found {shown}; the models are, in this order: "
             "'runs/tiny/export/model.fp32.onnx', 'runs/tiny/export-learned/model.int8.onnx', "
             "'runs/tiny-half/export/model.fp32.onnx'"
         )
