@@ -21,14 +21,16 @@ def read_family(names: Sequence[Path]) -> list[Model]:
         ModelError: If a file is missing or damaged, there is only one, or they have other classes or preprocessing, so
             that they do not classify the same images.
     """
-    models = list({model.path.resolve(): model for model in reversed(read_files(names))}.values())[::-1]
-    first = models[0]
-    if len(models) < 2:
+    by_path: dict[Path, Model] = {}
+    for model in read_files(names):
+        by_path.setdefault(model.path.resolve(), model)
+    first, *others = models = list(by_path.values())
+    if not others:
         raise ModelError(
             f"expected two or more models for --family, found '{first.path}' only; name more files or runs, such as "
             "those that ctonnx export and ctonnx compress made"
         )
-    for model in models[1:]:
+    for model in others:
         for what, expected, found in (
             ("with the classes", quoted(first.spec.classes), quoted(model.spec.classes)),
             ("for images of", _size(first), _size(model)),
