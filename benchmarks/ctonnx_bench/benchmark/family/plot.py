@@ -237,7 +237,8 @@ def _label(axes: Axes, drawn: Sequence[_Drawn], lines: Sequence[Box]) -> None:
 def _text(case: Mapping[str, Any]) -> str:
     state = " (wrong)" if case["failures"] else ""
     name = fill(drawable(escape_undecodable(case["contender"])), _WRAPPED, break_on_hyphens=False)
-    return f"{name}{marks(case)}{state}\n{case['ms_per_image']:.1f} ms, {case['bytes'] / 1e6:.0f} MB"
+    latency, size = case["ms_per_image"], case["bytes"] / 1e6
+    return f"{name}{marks(case)}{state}\n{latency:.{1 + (latency < 10)}f} ms, {size:.{int(size < 10)}f} MB"
 
 
 def _lighter(color: str) -> tuple[float, float, float]:

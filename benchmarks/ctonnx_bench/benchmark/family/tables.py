@@ -18,7 +18,7 @@ def columns(document: Mapping[str, Any]) -> list[list[str]]:
     outward.
     """
     cases = document["cases"]
-    rows = [_cells(case) for case in cases]
+    rows = [_cells(case, document["checked_on"]["reference"]) for case in cases]
     optional = {name: any(case["accuracy"] for case in cases) for name in ("accuracy [95 %]", "points [95 %]")}
     names = [name for name in rows[0] if optional.get(name, True)]
     first = document["checked_on"]["reference"]
@@ -90,7 +90,7 @@ def notes(document: Mapping[str, Any]) -> list[str]:
     if is_labelled:
         lines.append(
             f"points to {first}: difference of the accuracies on the same images, in percentage points, with its "
-            "interval for paired images; an interval that includes 0 shows no difference"
+            "interval for paired images; one that includes 0 shows neither a difference nor that there is none"
         )
     else:
         lines.append("no accuracy without labelled images: name a dataset with --data DIR")
@@ -116,7 +116,8 @@ def notes(document: Mapping[str, Any]) -> list[str]:
     return lines + [f"{warning}: {'; '.join(names)}" for warning, names in unreliable.items()]
 
 
-def _cells(case: Mapping[str, Any]) -> dict[str, str]:
+def _cells(case: Mapping[str, Any], first: str) -> dict[str, str]:
+    is_first = case["contender"] == first  # it is not compared with itself
     faster, accuracy, parity = case["times_as_fast"], case["accuracy"], case["parity"]
     ratio = f"{faster['value']:.2f}" if faster else "-"
     if faster and len(case["rounds"]) > 1:
@@ -130,8 +131,8 @@ def _cells(case: Mapping[str, Any]) -> dict[str, str]:
         "times as fast": ratio,
         "MB": f"{case['bytes'] / 1e6:.1f}",
         "accuracy [95 %]": cautious(accuracy["value"], (accuracy["low"], accuracy["high"])) if accuracy else "-",
-        "points [95 %]": _points(accuracy["change"]) if accuracy else "-",
-        "agree [95 %]": cautious(parity["agreement"], parity["agreement_interval"]),
+        "points [95 %]": _points(accuracy["change"]) if accuracy and not is_first else "-",
+        "agree [95 %]": "-" if is_first else cautious(parity["agreement"], parity["agreement_interval"]),
         "front": front,
     }
 

@@ -36,7 +36,7 @@ def test_panel_for_each_batch_size_has_a_labelled_disc_for_each_model(family_doc
         assert list(labels_of(axes)) == [title for title, *_ in MODELS]
         heights = [float(disc.get_offsets()[0][1]) for disc in discs_of(axes)]
         assert heights == [right / 62 for *_, right in MODELS]
-    assert labels_of(figure.axes[0])["pruned INT8"].get_text() == "pruned INT8\n8.0 ms, 11 MB"
+    assert labels_of(figure.axes[0])["pruned INT8"].get_text() == "pruned INT8\n8.00 ms, 11 MB"
 
 
 @pytest.mark.parametrize("is_labelled", [True, False])
@@ -99,6 +99,11 @@ def test_without_labels_the_height_is_the_size(make_family_document: Make) -> No
     axes = plot_family(make_family_document(is_labelled=False)).axes[0]
     assert axes.get_ylabel() == "size of the file, MB"
     assert [float(disc.get_offsets()[0][1]) for disc in discs_of(axes)] == [size for _, _, size, _ in MODELS]
+
+
+def test_values_of_small_models_have_another_digit(make_family_document: Make) -> None:
+    axes = plot_family(make_family_document([("a", 0.344, 1.5, 40), ("b", 12.0, 15, 41)])).axes[0]
+    assert [text.get_text() for text in labels_of(axes).values()] == ["a\n0.34 ms, 1.5 MB", "b\n12.0 ms, 15 MB"]
 
 
 def test_similar_latencies_have_a_linear_axis_from_0(make_family_document: Make) -> None:

@@ -34,12 +34,13 @@ def test_row_has_speed_size_and_accuracy_against_the_first(family_document: dict
         "0.967 [0.890, 0.990]",  # 0.96774
         "-",
     ]
+    assert rows[0][7:9] == ["-", "-"]  # the first is not compared with itself
     assert [row[-1] for row in rows[:6]] == ["-", "-", "-", "yes", "-", "yes"]
 
 
 def test_difference_of_nothing_has_no_negative_0(family_document: dict[str, Any]) -> None:
-    family_document["cases"][0]["accuracy"]["change"] = {"difference": 0.0, "low": 0.0, "high": 0.0}
-    assert columns(family_document)[1][7] == "+0.0 [+0.0, +0.0]"
+    family_document["cases"][1]["accuracy"]["change"] = {"difference": 0.0, "low": 0.0, "high": 0.0}
+    assert columns(family_document)[2][7] == "+0.0 [+0.0, +0.0]"
 
 
 def test_model_that_is_surpassed_except_in_size_is_marked(family_document: dict[str, Any]) -> None:
@@ -53,7 +54,7 @@ def test_terminal_has_the_notes(family_document: dict[str, Any]) -> None:
     text = terminal(family_document)
     assert text.startswith("6 models on cpu, 2 threads, 224 pixels, from pixels to the prediction; Some CPU\n\n")
     assert "compared on 62 labelled images (test) of data; all models in turn, 3 rounds of processes, 10 s" in text
-    assert "an interval that includes 0 shows no difference" in text
+    assert "one that includes 0 shows neither a difference nor that there is none" in text
     assert "independent images" not in text
     family_document["checked_on"] |= {"effective_images": 20.55, "cautions": ["accuracy: x"], "unjudged": ["INT8"]}
     found = notes(family_document)
