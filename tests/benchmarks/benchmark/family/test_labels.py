@@ -1,6 +1,7 @@
 """Labels of a plot do not overlap, and points of the same value are side by side."""
 
 import itertools
+import math
 
 import pytest
 from hypothesis import given
@@ -40,6 +41,17 @@ def test_label_is_nearer_to_its_own_disc_than_to_another() -> None:
     discs = [Disc(100.0, 100.0, 5.0), Disc(111.0, 100.0, 5.0)]
     for number, box in enumerate(place_labels(discs, [(90.0, 20.0)] * 2, [], INSIDE)):
         assert box.distance(discs[number]) < box.distance(discs[1 - number])
+
+
+@pytest.mark.parametrize("radii", [(5.0, 5.0, 3.0), (7.0, 3.0, 7.0), (5.0, 5.0, 5.0, 5.0, 5.0)])
+def test_line_from_a_disc_to_its_label_crosses_no_other_disc(radii: tuple[float, ...]) -> None:
+    discs = [Disc(200.0 + 15 * place, 100.0, radius) for place, radius in enumerate(radii)]
+    bars = [Box(disc.x - 1.5, 20.0, disc.x + 1.5, 180.0) for disc in discs]
+    for own, box in zip(discs, place_labels(discs, [(90.0, 20.0)] * len(discs), bars, INSIDE), strict=True):
+        x, y = box.nearest(own)
+        points = [(own.x + share / 50 * (x - own.x), own.y + share / 50 * (y - own.y)) for share in range(51)]
+        others = [disc for disc in discs if disc is not own]
+        assert not any(math.dist(point, other[:2]) < other.radius for point in points for other in others)
 
 
 @pytest.mark.parametrize(
