@@ -9,6 +9,7 @@ import numpy as np
 
 from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.errors import DataError
+from ctonnx.system.packages import extras_to_install
 from ctonnx.system.text import Log, counted, quoted
 from ctonnx_bench.cases.contenders import Model
 from ctonnx_bench.cases.images import CheckImages, golden_images
@@ -52,16 +53,22 @@ def labelled_family_images(data: Path, models: Sequence[Model], log: Log) -> Fam
     patients are found as `ctonnx evaluate` does for the first model.
 
     Raises:
-        DataError: If it is not a dataset, has other classes, or no image is left.
+        DataError: If it is not a dataset, has other classes, no image is left, or the extra `evaluate` is missing.
     """
-    from ctonnx_train.data.dataset import describe
-    from ctonnx_train.data.layouts.patient_sources import find_patients
-    from ctonnx_train.data.leakage import group_numbers
-    from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
-    from ctonnx_train.data.sources import open_source
-    from ctonnx_train.evaluation.evaluate import choose_split, read_dataset
-    from ctonnx_train.evaluation.evaluated_model import open_evaluated_model, rgb_pixels
-    from ctonnx_train.evaluation.statistics.shares import effective_number
+    try:
+        from ctonnx_train.data.dataset import describe
+        from ctonnx_train.data.layouts.patient_sources import find_patients
+        from ctonnx_train.data.leakage import group_numbers
+        from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
+        from ctonnx_train.data.sources import open_source
+        from ctonnx_train.evaluation.evaluate import choose_split, read_dataset
+        from ctonnx_train.evaluation.evaluated_model import open_evaluated_model, rgb_pixels
+        from ctonnx_train.evaluation.statistics.shares import effective_number
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"expected the extra 'evaluate' for labelled images, found no package '{error.name}'; pip install "
+            f"{extras_to_install(['cpu', 'bench', 'evaluate'])}"
+        ) from error
 
     opened = [open_evaluated_model(model.path, threads=1) for model in models]
     first = opened[0]

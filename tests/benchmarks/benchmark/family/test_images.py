@@ -1,6 +1,7 @@
 """Images of a family: a split that trained and chose none of its models."""
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,3 +121,13 @@ def test_image_that_cannot_be_read_is_reported(family: list[Path], phantoms: Pat
     broken.write_bytes(broken.read_bytes()[:50])
     with pytest.raises(DataError, match=broken.name):
         of(data, family)
+
+
+def test_missing_extra_is_named(family: list[Path], phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "ctonnx_train.evaluation.evaluated_model", raising=False)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with pytest.raises(DataError) as raised:
+        of(phantoms, family)
+    message = str(raised.value)
+    assert message.startswith("expected the extra 'evaluate' for labelled images, found no package 'tqdm'; pip install")
+    assert "evaluate" in message.partition("pip install")[2]
