@@ -45,8 +45,10 @@ ROOMS = {
     "ctonnx.prediction.device": "verification candidates kept_choice fastest_provider",
     "ctonnx.prediction.series": "pseudonyms slices ordering choice repeats grouping reduction stream",
     "ctonnx.prediction.output": (
-        "provenance row_order row_formats heatmap_image heatmap_folder group_rows series_picture batch group_batch"
+        "provenance row_order row_formats pictures heatmap_folder group_rows batch group_batch parts"
     ),
+    "ctonnx.prediction.output.parts": "split part_file merging",
+    "ctonnx.prediction.output.pictures": "heatmap_image series_picture",
     "ctonnx.server.pacs": "results retrieval audit node",
     "ctonnx.server.pacs.node": "settings spool outbox receiver sender worker node status page",
     "ctonnx.server.pacs.results": "uids codes source document report key_objects picture secondary_capture folder",
@@ -55,9 +57,8 @@ ROOMS = {
     "ctonnx.server.transport": "errors budgets file_names multipart uploads middleware connection lifecycle",
     "ctonnx.server.engine": "batching classification service",
     "ctonnx.server.api": "open_inference triton model_info schemas openapi",
-    "ctonnx.cli": (
-        "standard_streams signals options model_banner stdin_names dicom_results group_prediction commands main"
-    ),
+    "ctonnx.cli": "standard_streams signals options model_banner prediction commands main",
+    "ctonnx.cli.prediction": "stdin_names dicom_results group_prediction parts",
     "ctonnx.cli.commands": "demo doctor inspect node predict serve verify",
     "ctonnx_train": "data audit network runs evaluation stress training recalibration cli",
     "ctonnx_train.data": "splits patients dataset sources phantom leakage layouts image_folder pixel_store",

@@ -4,15 +4,14 @@ import errno
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ctonnx.cli.dicom_results import DicomOutput, require_pacs
-from ctonnx.cli.group_prediction import predict_by, show_undrawn
 from ctonnx.cli.model_banner import chosen_provider, show_model
 from ctonnx.cli.options import (
     automatic_provider_option,
@@ -22,7 +21,10 @@ from ctonnx.cli.options import (
     results_option,
     threads_option,
 )
-from ctonnx.cli.stdin_names import names_on_stdin
+from ctonnx.cli.prediction.dicom_results import dicom_output, study_address
+from ctonnx.cli.prediction.group_prediction import predict_by, show_undrawn
+from ctonnx.cli.prediction.parts import asked_part, merge_and_show, parts_options
+from ctonnx.cli.prediction.stdin_names import names_on_stdin
 from ctonnx.parity.rounding import exactly
 from ctonnx.system.text import counted
 
@@ -30,9 +32,9 @@ if TYPE_CHECKING:
     from ctonnx.artifacts.spec import ModelSpec
     from ctonnx.inference.providers import Provider
     from ctonnx.prediction.output.batch import BatchResult
+    from ctonnx.prediction.output.parts.split import Shard
     from ctonnx.prediction.series.grouping import GroupBy
     from ctonnx.server.pacs.results.document import ObjectKind
-    from ctonnx.server.pacs.retrieval import StudyAddress
 
 __all__ = ["predict"]
 
@@ -121,6 +123,7 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
 @threads_option
 @click.option("--tuned", is_flag=True, help="Use the best settings that ctonnx bench --sweep found on this device.")
 @click.option("--check/--no-check", default=True, help="Compare the model file's checksum first, to detect damage.")
+@parts_options
 @click.option(
     "--null", "-0", is_flag=True, help="File names on stdin end with a NUL character, as find -print0 writes them."
 )
@@ -148,6 +151,10 @@ def predict(
     threads: int | None,
     tuned: bool,
     check: bool,
+    shard: "Shard | None",
+    resume: bool,
+    merge: bool,
+    started: datetime | None,
     null: bool,
 ) -> None:
     """Classify images with an exported model.
@@ -159,7 +166,8 @@ def predict(
     study or series, and --heatmaps draws one picture per group: the score along the body with the strongest slices.
     --dicom-out writes a structured report and a Secondary Capture of each series, with the patient and the study of
     its files; the exit code is 1 if those of a series cannot be made. --dicomweb retrieves a study from a PACS, image
-    by image; none stays on the disk.
+    by image; none stays on the disk. --shard and --resume are for runs on several machines, and runs that may be
+    stopped: the rows are in a part, which --merge joins with the others.
 
     \b
     Examples:
@@ -171,28 +179,47 @@ def predict(
       ctonnx predict --dicomweb http://pacs:8042/dicom-web --study 1.2.3 --dicom-out results
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output predictions.jsonl
       ctonnx predict --provider auto scans/
+      ctonnx predict --shard 3/16 --resume --output parts/3.jsonl scans/
+      ctonnx predict --merge --output predictions.jsonl parts/*.jsonl
     """
     from ctonnx.prediction.inputs import find_images, without_outputs
     from ctonnx.prediction.output.batch import OutputSettings, predict_files
     from ctonnx.prediction.predictor import Predictor
     from ctonnx.prediction.streaming import workers_for
 
+    if merge:
+        merge_and_show(paths, output, output_format, print_row=_print_row, progress=_progress)
+        return
     log = partial(click.echo, err=True)
     row_format = _row_format(output_format, output)
-    dicom = _dicom_output(dicom_out, results, codes, by)
-    address = _study_address(dicomweb, study, series, token, paths=paths, by=by, null=null)
+    dicom = dicom_output(dicom_out, results, codes, by)
+    address = study_address(dicomweb, study, series, token, paths=paths, by=by, null=null)
     if dicom is not None or (address is not None and by is None):
         by = "series"
     if series_filter is not None and by in (None, "folder"):
         raise click.UsageError("expected --series-filter with --by series, study or patient; for folders, name them")
+    part = asked_part(
+        *(shard, resume),
+        output=output,
+        row_format=row_format,
+        by=by,
+        sort=sort,
+        suspicious_only=suspicious_only,
+        heatmaps=heatmaps,
+        dicom_out=dicom_out,
+        dicomweb=dicomweb,
+    )
     _check_folder("--heatmaps", heatmaps, paths)
     _check_folder("--dicom-out", dicom_out, paths)
     if tuned and (threads is not None or batch_size is not None or fallback):
         raise click.UsageError("expected --tuned without --threads, --batch-size and --fallback: it sets them")
-    source = None
+    source, split = None, None
     if address is None:
         found = names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths, log)
         files = without_outputs(found, output=output, heatmaps=heatmaps)
+        if part is not None:
+            split = part.files_of(files, [path for path in paths if path != "-"])
+            files = split.files
         provider = chosen_provider(provider, model, threads)
     else:
         from ctonnx.inference.session import check_model_file
@@ -235,29 +262,31 @@ def predict(
         output=output,
         heatmaps=heatmaps,
         print_row=_print_row,
+        time=started,
         log=log,
     )
-    if by is not None:
-        done = predict_by(
-            predictor,
-            files,
-            by,
-            settings,
-            series_filter=series_filter,
-            dicom=dicom,
-            progress=_progress,
-            source=source,
-        )
-        if not done:
-            click.get_current_context().exit(1)
-        return
-    is_elsewhere = bool(output or sort) or not sys.stdout.isatty()
-    result = predict_files(predictor, files, settings, progress=_progress(len(files), shown=is_elsewhere))
-    show_undrawn(result.undrawn)
-    _summarize(len(files), result, spec)
-    if output is not None:
-        click.echo(f"written: {output}", err=True)
-    if result.failed or result.undrawn:
+    rows = nullcontext((files, settings)) if part is None or split is None else part.opened(predictor, split, settings)
+    with rows as (files, settings):
+        if by is not None:
+            done = predict_by(
+                predictor,
+                files,
+                by,
+                settings,
+                series_filter=series_filter,
+                dicom=dicom,
+                progress=_progress,
+                source=source,
+            )
+        else:
+            is_elsewhere = bool(output or sort) or not sys.stdout.isatty()
+            result = predict_files(predictor, files, settings, progress=_progress(len(files), shown=is_elsewhere))
+            show_undrawn(result.undrawn)
+            _summarize(len(files), result, spec)
+            if output is not None:
+                click.echo(f"written: {output}", err=True)
+            done = not (result.failed or result.undrawn)
+    if not done:
         click.get_current_context().exit(1)
 
 
@@ -272,54 +301,6 @@ def _row_format(chosen: str | None, output: Path | None) -> str:
             + (f" with --format {chosen}" if chosen else "")
         )
     return chosen or named or "csv"
-
-
-def _dicom_output(
-    folder: Path | None, kinds: "tuple[ObjectKind, ...] | None", codes: Path | None, by: "GroupBy | None"
-) -> DicomOutput | None:
-    if folder is None:
-        for option, value in (("--results", kinds), ("--codes", codes)):
-            if value is not None:
-                raise click.UsageError(f"expected {option} with --dicom-out, found none")
-        return None
-    if by not in (None, "series"):
-        raise click.UsageError(f"expected --dicom-out with --by series or without --by, found --by {by}")
-    require_pacs()
-    return DicomOutput(folder, ("sr", "sc") if kinds is None else kinds, codes)
-
-
-def _study_address(
-    url: str | None,
-    study: str | None,
-    series: str | None,
-    token: Path | None,
-    *,
-    paths: Sequence[str],
-    by: "GroupBy | None",
-    null: bool,
-) -> "StudyAddress | None":
-    if url is None:
-        for option, value in (("--study", study), ("--series", series), ("--token", token)):
-            if value is not None:
-                raise click.UsageError(f"expected {option} with --dicomweb, found none")
-        if not paths:
-            raise click.UsageError("Missing argument 'PATH...'.")
-        return None
-    if paths or null:
-        raise click.UsageError("expected either --dicomweb or PATH, found both")
-    if study is None:
-        raise click.UsageError("expected --study with --dicomweb, found none; it is the Study Instance UID")
-    if by in ("patient", "folder"):
-        raise click.UsageError(f"expected --dicomweb with --by series or study, found --by {by}")
-    require_pacs()
-    from ctonnx.server.pacs.retrieval import StudyAddress
-
-    try:
-        secret = None if token is None else token.read_text(encoding="utf-8").strip()
-        return StudyAddress(url=url, study=study, series=series, token=secret)
-    except ValueError as error:
-        reason = f"expected a text in '{token}'" if isinstance(error, UnicodeError) else str(error)
-        raise click.UsageError(f"{reason}, for --dicomweb") from None
 
 
 def _check_folder(option: str, folder: Path | None, paths: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -39,7 +40,9 @@ class OutputSettings:
         batch_size: Number of images per batch; None is that of the provider.
         output: File that the rows replace atomically; None calls `print_row` with each.
         heatmaps: Folder of the pictures; None draws none.
+        add_row: Called with each row instead, if something else than this batch writes `output`.
         print_row: Called with each row if there is no `output`.
+        time: Start of the run, with its time zone; None if it starts now.
         log: Called with messages about temporary files of killed processes.
     """
 
@@ -50,7 +53,9 @@ class OutputSettings:
     batch_size: int | None = None
     output: Path | None = None
     heatmaps: Path | None = None
+    add_row: Callable[[str], None] | None = None
     print_row: Callable[[str], None] = print
+    time: datetime | None = None
     log: Log = lambda line: None
 
 
@@ -81,7 +86,7 @@ def predict_files(
         NotEnoughMemory: If the memory does not suffice for a batch or for the threads.
     """
     spec = predictor.spec
-    origin = partial(provenance, predictor.path, spec)
+    origin = partial(provenance, predictor.path, spec, settings.time)
     head, line = FORMATS[settings.row_format](files, spec, min(settings.top_k, len(spec.classes)), origin)
     predicted, decisions, failed, start = 0, dict.fromkeys(get_args(DecisionName), 0), 0, time.perf_counter()
     with (
@@ -118,8 +123,8 @@ def predict_files(
 @contextmanager
 def row_writer(settings: OutputSettings) -> Iterator[Callable[[str], None]]:
     """Yields a function that writes a row: prints it, or adds it to a file, which appears if there is no error."""
-    if (output := settings.output) is None:
-        yield settings.print_row
+    if (output := settings.output) is None or settings.add_row is not None:
+        yield settings.add_row or settings.print_row
         return
     remove_leftovers([Path(os.path.realpath(output)).parent], settings.log)
     with (

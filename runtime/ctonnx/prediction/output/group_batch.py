@@ -160,7 +160,7 @@ def predict_group_files(
         spec,
         rule,
         min(settings.top_k, len(spec.classes)),
-        partial(provenance, predictor.path, spec),
+        partial(provenance, predictor.path, spec, settings.time),
     )
     with ExitStack() as stack:
         write = stack.enter_context(row_writer(settings))
@@ -255,7 +255,7 @@ class _Pictures:
         if isinstance(record, GroupFailure) or not is_shown:
             self._remove(path, record.name)
             return None
-        from ctonnx.prediction.output.series_picture import draw_group  # 18 ms, for Pillow's fonts
+        from ctonnx.prediction.output.pictures.series_picture import draw_group  # 18 ms, for Pillow's fonts
 
         try:  # a picture that cannot be drawn must not end the whole run
             scans = [decode_slice(found, self._spec.dicom_window) for _, found in record.strongest]

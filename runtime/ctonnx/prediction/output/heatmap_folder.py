@@ -15,7 +15,7 @@ from PIL import Image
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images.preprocessing import Region, region
 from ctonnx.prediction.inputs import HEATMAP_ENDING
-from ctonnx.prediction.output.heatmap_image import draw, fitted, save
+from ctonnx.prediction.output.pictures.heatmap_image import draw, fitted, save
 from ctonnx.prediction.results import Failure, Prediction, Record
 from ctonnx.system.files import atomic_file, made_folders
 

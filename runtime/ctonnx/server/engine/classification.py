@@ -111,7 +111,7 @@ def result_document(
 
 def _map(prediction: Prediction, decoded: Decoded, spec: ModelSpec) -> str:
     """Returns the heatmap of the predicted class in colours, in the proportions of the scan."""
-    from ctonnx.prediction.output.heatmap_image import colors, overlay_heatmap  # here, as few requests need it
+    from ctonnx.prediction.output.pictures.heatmap_image import colors, overlay_heatmap  # here, as few requests need it
 
     size = _fitted(decoded.size, _LONGEST_MAP)
     heatmap = prediction.heatmap[spec.classes.index(prediction.label)]

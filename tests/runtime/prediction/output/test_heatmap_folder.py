@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.runtime.prediction.output.test_heatmap_image import POINT, heatmap, prediction, spec_of
+from tests.runtime.prediction.output.pictures.test_heatmap_image import POINT, heatmap, prediction, spec_of
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.images import load, loading, source
 from ctonnx.prediction.output.heatmap_folder import HeatmapFolder, common_root, heatmap_name
-from ctonnx.prediction.output.heatmap_image import draw
+from ctonnx.prediction.output.pictures.heatmap_image import draw
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Failure, Prediction
 

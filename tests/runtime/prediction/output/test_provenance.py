@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from tests.runtime.prediction.output.test_heatmap_image import POINT, spec_of
+from tests.runtime.prediction.output.pictures.test_heatmap_image import POINT, spec_of
 
 from ctonnx.prediction.output.provenance import provenance
 

@@ -8,7 +8,7 @@ from ctonnx import __version__
 from ctonnx.artifacts.decision.rule import DecisionName
 from ctonnx.images.preprocessing import region
 from ctonnx.parity.rounding import shown
-from ctonnx.prediction.output.heatmap_image import (
+from ctonnx.prediction.output.pictures.heatmap_image import (
     colors,
     fonts,
     heated,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from ctonnx.cli.dicom_results import DicomOutput, opened_folder, show_results
+from ctonnx.cli.prediction.dicom_results import DicomOutput, opened_folder, show_results
 from ctonnx.parity.rounding import threshold_text
 from ctonnx.system.text import counted, escape_control
 

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images import Preprocessing
-from ctonnx.prediction.output import heatmap_image
-from ctonnx.prediction.output.heatmap_image import colors, draw, overlay_heatmap, save
+from ctonnx.prediction.output.pictures import heatmap_image
+from ctonnx.prediction.output.pictures.heatmap_image import colors, draw, overlay_heatmap, save
 from ctonnx.prediction.results import Prediction
 
 CLASSES = ("normal", "tumor")

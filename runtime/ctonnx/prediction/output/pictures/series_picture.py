@@ -11,7 +11,15 @@ from ctonnx.artifacts.decision.rule import DecisionName
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images.preprocessing import region
 from ctonnx.parity.rounding import shown
-from ctonnx.prediction.output.heatmap_image import Font, fonts, heated, overlay_heatmap, plain, shortened, wrapped
+from ctonnx.prediction.output.pictures.heatmap_image import (
+    Font,
+    fonts,
+    heated,
+    overlay_heatmap,
+    plain,
+    shortened,
+    wrapped,
+)
 from ctonnx.prediction.results import Prediction
 from ctonnx.prediction.series.ordering import Axis
 from ctonnx.prediction.series.reduction import Curve, GroupPrediction, GroupRule

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from tests.runtime.prediction.made_groups import POINT, SPEC, predicted, prediction, with_rule
 
 from ctonnx.artifacts.spec import ModelSpec
-from ctonnx.prediction.output.series_picture import draw_group, ticks
+from ctonnx.prediction.output.pictures.series_picture import draw_group, ticks
 from ctonnx.prediction.results import Prediction
 from ctonnx.prediction.series.choice import LeftOut
 from ctonnx.prediction.series.reduction import GroupPrediction, GroupRule
