@@ -218,17 +218,16 @@ def open_part(
         OSError: If it cannot be read or written.
     """
     head = replace(head, files=len(split.files), listed=split.listing.files, listing=split.listing.digest, rows=None)
-    target = Path(os.path.realpath(path))
-    with made_folders(target.parent), ExitStack() as stack:
-        remove_leftovers([target.parent], log)
+    with made_folders(path.parent), ExitStack() as stack:
+        remove_leftovers([Path(os.path.realpath(path)).parent], log)
         kept, is_complete = list[RowPlace](), False
-        if target.exists():
+        if path.exists():
             if not resume:
                 raise CtonnxError(
                     f"expected no file at '{path}', found one; add --resume to continue it, delete it, or name another"
                 )
-            _lock(stack, target)
-            kept, is_complete = _rows_to_keep(target, head, split, log)
+            _lock(stack, path)
+            kept, is_complete = _rows_to_keep(path, head, split, log)
         names = {row.name for row in kept}
         todo = [file for file in split.files if _unit(file, head) not in names]
         if kept:
@@ -240,16 +239,16 @@ def open_part(
         if is_complete and not todo:
             yield part  # the file stays as it is
             return
-        part._file = _started(stack, target, head, kept)
+        part._file = _started(stack, path, head, kept)
         try:
             yield part
         except BaseException:
             if part._file.tell() == len(head.line()):
-                target.unlink()
+                Path(os.path.realpath(path)).unlink()  # a link stays
             else:
                 log(f"not complete: the rows so far are in '{path}'; continue with --resume")
             raise
-        _complete(target, head, split)
+        _complete(path, head, split)
 
 
 def _rows_to_keep(path: Path, head: Head, split: Split, log: Log) -> tuple[list[RowPlace], bool]:
