@@ -79,7 +79,7 @@ def show_results(written: "ResultFolder", output: DicomOutput) -> None:
 def dicom_output(
     folder: Path | None, kinds: "tuple[ObjectKind, ...] | None", codes: Path | None, by: "GroupBy | None"
 ) -> DicomOutput | None:
-    """Returns what `--dicom-out`, `--results` and `--codes` ask for, or None without the first.
+    """Returns the objects of `--dicom-out`, `--results` and `--codes`, or None without the first.
 
     Raises:
         click.UsageError: If an option is without that, or the groups are not series.

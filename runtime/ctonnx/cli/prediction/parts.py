@@ -89,7 +89,7 @@ def parts_options(command: _Command) -> _Command:
 
 
 class AskedPart(NamedTuple):
-    """What `--shard` and `--resume` ask for: the shard, None for all files, and whether `output` is continued."""
+    """The part of `--shard` and `--resume`: its shard, None for all files, and whether `output` is continued."""
 
     shard: "Shard | None"
     resume: bool
@@ -137,7 +137,7 @@ class AskedPart(NamedTuple):
 def asked_part(
     shard: "Shard | None", resume: bool, *, output: Path | None, row_format: str, by: str | None, **others: object
 ) -> AskedPart | None:
-    """Returns what `--shard` and `--resume` ask for, or None without both.
+    """Returns the part of `--shard` and `--resume`, or None without both.
 
     `others` are options that leave out rows or write other files, by their names; a part cannot have them.
 

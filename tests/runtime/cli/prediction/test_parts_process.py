@@ -87,7 +87,7 @@ def test_shard_that_another_process_kills_is_continued(model: Path, scans: list[
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_shard_that_is_stopped_says_how_to_go_on(
+def test_shard_that_is_stopped_shows_how_to_go_on(
     model: Path, scans: list[str], number: signal.Signals, exit_code: int
 ) -> None:
     done = ended(model, number, rows=4)

@@ -1,6 +1,6 @@
 """The rows of a part of a run in a file: written as they come, continued after a stop, complete at the end.
 
-A part of a split begins with a line that is no row. It has the shard, the model and the settings of all rows, and
+A part of a split begins with a line that is not a row. It has the shard, the model and the settings of all rows, and
 whether the part is complete. A run that is continued without a split has this line only until it is complete.
 
 A killed process leaves complete rows, and at most one half row at the end, which is dropped when the run is continued.
@@ -62,7 +62,7 @@ class Head:
 
     @property
     def made_with(self) -> dict[str, Any]:
-        """What all rows of a split have in common."""
+        """Values that all rows of a split have in common, by name."""
         return {name: getattr(self, name) for name in ("by", "model_sha256", "provider", "top_k", "version")}
 
     def line(self) -> bytes:
@@ -207,7 +207,7 @@ def open_part(
 
     Args:
         path: The file; its folder is made if it is missing.
-        head: What all rows have in common, and the shard.
+        head: Values that all rows have in common, and the shard.
         split: The files of the shard.
         resume: Whether to continue the file, if it exists.
         log: Called with a line about what is continued, and what is left.
@@ -304,7 +304,7 @@ def _unit(file: str, head: Head) -> str:
 
 
 def _started(stack: ExitStack, path: Path, head: Head, kept: Sequence[RowPlace]) -> BinaryIO:
-    """Makes the file anew with the first line of a part that is not complete, and rows that stay; opens its end."""
+    """Replaces the file by the first line of a part that is not complete, and rows that stay; opens its end."""
     with atomic_file(path) as temporary:
         with temporary.open("wb") as new:
             new.write(head.line())
@@ -314,7 +314,7 @@ def _started(stack: ExitStack, path: Path, head: Head, kept: Sequence[RowPlace])
 
 
 def _complete(path: Path, head: Head, split: Split) -> None:
-    """Makes the file anew with its rows in the order of the files, and the first line of a part that is complete."""
+    """Replaces the file by its rows in the order of the files, after the first line of a part that is complete."""
     places = {unit: place for place, unit in enumerate(dict.fromkeys(_unit(file, head) for file in split.files))}
     rows = [row for row, _ in read_rows(path)]
     rows.sort(key=lambda row: (places.get(row.name, len(places)), row.name, row.frame))

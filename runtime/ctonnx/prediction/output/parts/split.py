@@ -35,7 +35,7 @@ class Shard:
         """Returns the shard with a name such as `3/16`.
 
         Raises:
-            ValueError: If the text is no such name.
+            ValueError: If the text is not such a name.
         """
         match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
@@ -133,5 +133,5 @@ def _absolute(path: str) -> str:
 
 def _digest(name: str) -> bytes:
     """Returns the SHA-256 of a name; that of its bytes, where these are not UTF-8."""
-    text = os.fsencode(name).decode("utf-8", "surrogateescape")  # the name's own bytes, whatever the locale made of it
+    text = os.fsencode(name).decode("utf-8", "surrogateescape")  # the name's bytes, in any locale
     return hashlib.sha256(unicodedata.normalize("NFC", text).encode("utf-8", "surrogateescape")).digest()

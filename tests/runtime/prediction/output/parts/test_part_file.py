@@ -63,22 +63,22 @@ def test_row_is_on_the_disk_before_the_next(tmp_path: Path) -> None:
 
 def test_files_with_rows_are_left_out_and_the_order_is_that_of_the_files(tmp_path: Path) -> None:
     path = stopped_after(tmp_path / "1.jsonl", row("b"), row("a"))
-    said: list[str] = []
-    with open_part(path, HEAD, SPLIT, resume=True, log=said.append) as part:
+    logged: list[str] = []
+    with open_part(path, HEAD, SPLIT, resume=True, log=logged.append) as part:
         assert part.todo == ["c", "d"]
         part.add(row("d"))
         part.add(row("c"))
-    assert said == [f"continued: '{path}' has 2 rows to keep; 2 files of 4 left"]
+    assert logged == [f"continued: '{path}' has 2 rows to keep; 2 files of 4 left"]
     assert lines(path)[1:] == [row(file) for file in FILES]
     assert continued(tmp_path / "other.jsonl") == list(FILES)
     assert path.read_bytes() == (tmp_path / "other.jsonl").read_bytes()
 
 
-def test_run_that_is_stopped_says_how_to_go_on(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_run_that_is_stopped_shows_how_to_go_on(tmp_path: Path) -> None:
+    logged: list[str] = []
     path = tmp_path / "1.jsonl"
-    stopped_after(path, row("b"), split=SPLIT, log=said.append)
-    assert said == [f"not complete: the rows so far are in '{path}'; continue with --resume"]
+    stopped_after(path, row("b"), split=SPLIT, log=logged.append)
+    assert logged == [f"not complete: the rows so far are in '{path}'; continue with --resume"]
 
 
 def test_run_that_is_stopped_before_its_first_row_leaves_nothing(tmp_path: Path) -> None:
@@ -118,20 +118,20 @@ def test_failures_are_tried_again(tmp_path: Path) -> None:
 
 
 def test_failures_of_a_complete_part_are_tried_again(tmp_path: Path) -> None:
-    path, said = tmp_path / "1.jsonl", list[str]()
+    path, logged = tmp_path / "1.jsonl", list[str]()
     write_part(path, HEAD, row("b"), listed=1)
     with open_part(path, HEAD, SPLIT, resume=True) as part:
         assert part.todo == ["a", "c", "d"]
         for file in part.todo:
             part.add(row(file, error="damaged"))
-    with open_part(path, HEAD, SPLIT, resume=True, log=said.append) as part:
+    with open_part(path, HEAD, SPLIT, resume=True, log=logged.append) as part:
         assert part.todo == ["a", "c", "d"]
         head = read_head(path)
         assert head is not None
-        assert head.rows is None  # if it is killed now, it is no complete part
+        assert head.rows is None  # if it is killed now, it is not a complete part
         for file in part.todo:
             part.add(row(file))
-    assert said[0] == "tried again: 3 files that could not be read"
+    assert logged[0] == "tried again: 3 files that could not be read"
     assert continued(path) == []
 
 
