@@ -90,7 +90,7 @@ ROOMS = {
     "ctonnx_export.report": "caveats facts parity_table stress decisions markdown model_card",
     "ctonnx_compress": "settings operations pruning distillation gate report compress cli",
     "ctonnx_bench": "cases measurement correctness analysis experiments report benchmark gpu cli",
-    "ctonnx_bench.benchmark": "document workflow family",
+    "ctonnx_bench.benchmark": "document workflow plan family",
     "ctonnx_bench.benchmark.family": "members images comparison front document tables labels plot workflow",
     "ctonnx_bench.cases": "adapters settings contenders images task case sweep",
     "ctonnx_bench.cases.adapters": "adapter predictor plain openvino openvino_int8 torch_network torch_graph",
@@ -103,7 +103,9 @@ ROOMS = {
     "ctonnx_bench.report": "notes tables charts html files publishing",
     "ctonnx_bench.experiments": "scans overheads throughput serving end_to_end",
     "ctonnx_bench.experiments.overheads": "startup predictor harness thread_spinning model_check",
-    "ctonnx_bench.experiments.throughput": "streaming precisions roofline plain_training training busy_core",
+    "ctonnx_bench.experiments.throughput": (
+        "streaming precisions roofline plain_training training busy_core shards path_costs"
+    ),
     "ctonnx_bench.experiments.serving": "load server pacs_node",
     "ctonnx_bench.experiments.end_to_end": "peers folder",
     "ctonnx_bench.experiments.end_to_end.peers": "peer ctonnx pytorch ultralytics optimum",

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from ctonnx.cli.model_banner import show_newer_run
 from ctonnx.cli.options import FiniteRange, provider_option, threads_option
 from ctonnx.parity.rounding import share_of_percent
 from ctonnx_bench.cases.settings import ReportOptions, Settings
+
+if TYPE_CHECKING:
+    from ctonnx.inference.providers import Provider
 
 __all__ = ["bench"]
 
@@ -51,6 +55,29 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     if not all(names):
         raise click.BadParameter(f"expected names joined by commas, found an empty one in '{value}'")
     return names
+
+
+def _images(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not (1 <= number < 1e15 and number.is_integer()):
+        raise click.BadParameter(f"expected a number of images such as 10e6, found '{value}'")
+    return int(number)
+
+
+def _deadline(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    from ctonnx_bench.benchmark.plan import seconds_of
+
+    try:
+        return seconds_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command()
@@ -153,10 +180,19 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     callback=_names,
     help="Names of the models with --family, one for each file; default: run and precision.",
 )
+@click.option(
+    "--plan",
+    "images",
+    metavar="IMAGES",
+    callback=_images,
+    help="Number of images, such as 10e6: measure only how fast the files of --end-to-end are predicted here, and show "
+    "how many machines predict that many before --deadline.",
+)
+@click.option("--deadline", metavar="TIME", callback=_deadline, help="Time for --plan, such as 8h, 90min or 2d.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON document instead of the table.")
 def bench(
     models: tuple[Path, ...],
-    provider: str,
+    provider: "Provider",
     batch_sizes: tuple[int, ...],
     threads: int | None,
     duration: float,
@@ -173,6 +209,8 @@ def bench(
     hardware: str | None,
     family: bool,
     names: tuple[str, ...],
+    images: int | None,
+    deadline: float | None,
     as_json: bool,
 ) -> None:
     """Measure speed, size and correctness of models on this device.
@@ -192,7 +230,11 @@ def bench(
       ctonnx bench --publish docs/reference/results.md --hardware "mini-PC with an N100"
       ctonnx bench --compare old/bench.json --fail-over 10%
       ctonnx bench runs/lungs runs/lungs-operations-0.5 --family --data DATA
+      ctonnx bench --plan 10e6 --deadline 8h --end-to-end scans/
     """
+    if images is not None or deadline is not None:
+        _show_plan(models, provider, threads, images, deadline, files, duration, rounds, as_json=as_json)
+        return
     from ctonnx.errors import CheckFailed
     from ctonnx.system.files import json_text
     from ctonnx_bench.analysis.regression import table
@@ -273,3 +315,47 @@ def _family(settings: Settings, names: tuple[str, ...], output: Path | None, com
         click.echo(line, err=True)
     if report.failures:
         raise CheckFailed(";\n".join(report.failures))
+
+
+_OF_PLANS = {"models", "provider", "threads", "images", "deadline", "files", "duration", "rounds", "as_json"}
+
+
+def _show_plan(
+    models: tuple[Path, ...],
+    provider: "Provider",
+    threads: int | None,
+    images: int | None,
+    deadline: float | None,
+    files: str | None,
+    duration: float,
+    rounds: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Measures the throughput on files, and prints the plan."""
+    from ctonnx.system.files import json_text
+    from ctonnx_bench.benchmark.plan import measure_throughput, plan_for
+
+    context = click.get_current_context()
+    for option, value in (("--plan", images), ("--deadline", deadline), ("--end-to-end", files)):
+        if value is None:
+            raise click.UsageError(f"expected {option} for a plan, found none; see the examples of --help")
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name not in _OF_PLANS and source is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"expected --plan without {max(parameter.opts, key=len)}, found both")
+    if len(models) > 1:
+        raise click.UsageError(f"expected one model for --plan, found {len(models)}")
+    if not models:
+        show_newer_run()
+    throughput = measure_throughput(
+        models[0] if models else None,
+        str(files),
+        provider=provider,
+        threads=threads,
+        duration=duration,
+        passes=rounds,
+        log=lambda line: click.echo(line, err=True),
+    )
+    plan = plan_for(images or 0, deadline or 0.0, throughput)
+    click.echo(json_text(plan.as_dict()), nl=False) if as_json else click.echo("\n".join(plan.lines()))

@@ -63,6 +63,13 @@ def test_two_shards_and_their_merge(scans: Path) -> None:
     assert len(names("predictions.jsonl")) == 11
 
 
+def test_plan(scans: Path) -> None:
+    (line,) = console("--plan")
+    done = shell(line.partition("#")[0] + "--duration 0.1 --rounds 1 --threads 1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("10,000,000 images in 8 h: ")
+
+
 @pytest.mark.skipif(shutil.which("xargs") is None, reason="xargs is not installed")
 def test_xargs_runs_eight_shards(scans: Path) -> None:
     line, _ = console("xargs")
