@@ -61,8 +61,8 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
     "--output",
     "-o",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A .csv or .jsonl file for the rows, written completely or not at all, but row by row with --shard and --resume; "
-    "its folder is created if missing. Default: stdout.",
+    help="A .csv or .jsonl file for the rows, written completely or not at all, but row by row with --shard and "
+    "--resume; its folder is created if missing. Default: stdout.",
 )
 @click.option(
     "--heatmaps",

@@ -13,7 +13,7 @@ from tests.runtime.prediction.dicom_slices import IDENTIFIERS, write_slice
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 pytest.importorskip("highdicom", reason="highdicom (the extra pacs) is not installed")
 
-from ctonnx.cli import dicom_results  # noqa: E402  # after the extras were looked for
+from ctonnx.cli.prediction import dicom_results  # noqa: E402  # after the extras were looked for
 from ctonnx.prediction.predictor import Predictor  # noqa: E402
 
 
