@@ -85,8 +85,8 @@ ROOMS = {
     "ctonnx_train.cli": "options data train evaluate recalibrate",
     "ctonnx_export": "graph image_sets trial quantization models report triton export cli",
     "ctonnx_export.graph": "sessions deploy_graph original execution conversion simplification backbone fp16",
-    "ctonnx_export.quantization": "settings calibration amx qdq input_stem bias_correction sensitivity judging "
-    "scheme_search",
+    "ctonnx_export.quantization": "settings calibration amx qdq input_stem bias_correction search",
+    "ctonnx_export.quantization.search": "sensitivity judging scheme_search",
     "ctonnx_export.report": "caveats facts parity_table stress decisions markdown model_card",
     "ctonnx_compress": "settings operations pruning distillation gate report compress cli",
     "ctonnx_bench": "cases measurement correctness analysis experiments report benchmark gpu cli",

@@ -27,9 +27,9 @@ from ctonnx_export.image_sets import ImageSet, ImageSets, batches_with_progress
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import collect_ranges
 from ctonnx_export.quantization.input_stem import for_integers
-from ctonnx_export.quantization.judging import Judging
 from ctonnx_export.quantization.qdq import quantized_tensors
-from ctonnx_export.quantization.scheme_search import search
+from ctonnx_export.quantization.search.judging import Judging
+from ctonnx_export.quantization.search.scheme_search import search
 from ctonnx_export.quantization.settings import Quantization
 from ctonnx_export.trial import ComparisonSet, Trial, UnseenSet, compare_on_test, judge, measure
 from ctonnx_train.runs.checkpoint import Checkpoint

@@ -276,8 +276,8 @@ def two_threads() -> Iterator[None]:
 
 def short_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shortens the search to one calibrator and one layer; test_search.py tests all of it."""
-    monkeypatch.setattr("ctonnx_export.quantization.scheme_search.CALIBRATORS", CALIBRATORS[:1])
-    monkeypatch.setattr("ctonnx_export.quantization.scheme_search._MOST_EXCLUDED", 1)
+    monkeypatch.setattr("ctonnx_export.quantization.search.scheme_search.CALIBRATORS", CALIBRATORS[:1])
+    monkeypatch.setattr("ctonnx_export.quantization.search.scheme_search._MOST_EXCLUDED", 1)
 
 
 def names(folder: Path) -> list[str]:

@@ -17,7 +17,7 @@ from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.graph.original import original_of
 from ctonnx_export.image_sets import ImageSets
 from ctonnx_export.models import ExportedModel, comparison_set, make_fp16
-from ctonnx_export.quantization.judging import Judging
+from ctonnx_export.quantization.search.judging import Judging
 from ctonnx_export.trial import ComparisonSet, Trial, UnseenSet
 from ctonnx_train.runs.checkpoint import load_checkpoint
 

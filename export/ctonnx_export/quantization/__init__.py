@@ -6,7 +6,5 @@ amx              weights in the form that AMX kernels accept
 qdq              insertion of quantize and dequantize nodes by a scheme
 input_stem       a cheaper path from the pixels through the first convolution
 bias_correction  correction of the logits' mean error
-sensitivity      ranking of the layers by the effect of their quantization
-judging          division into images that choose a candidate and images that judge it
-scheme_search    search for a scheme whose model passes its gate
+search           search for a scheme whose model passes its gate, and the images that judge it
 """

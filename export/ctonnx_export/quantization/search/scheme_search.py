@@ -17,9 +17,9 @@ from ctonnx.system.text import Log, duration
 from ctonnx_export.image_sets import ImageSet
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import CALIBRATORS, Ranges
-from ctonnx_export.quantization.judging import Judging, divide
 from ctonnx_export.quantization.qdq import Scheme, quantize
-from ctonnx_export.quantization.sensitivity import rank_by_sensitivity
+from ctonnx_export.quantization.search.judging import Judging, divide
+from ctonnx_export.quantization.search.sensitivity import rank_by_sensitivity
 from ctonnx_export.trial import ComparisonSet, Measured, Trial, judge, measure
 
 __all__ = ["Candidates", "Choice", "Search", "choose", "choose_and_divide", "search"]

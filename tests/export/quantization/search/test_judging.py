@@ -12,9 +12,9 @@ from tests.export.builders import image_set
 from ctonnx.parity.acceptance_gates import Gate
 from ctonnx.parity.outputs import Outputs
 from ctonnx_export.quantization.calibration import CALIBRATORS
-from ctonnx_export.quantization.judging import FOLDS, HALVES_FROM, deal, divide
 from ctonnx_export.quantization.qdq import Scheme
-from ctonnx_export.quantization.scheme_search import choose, choose_and_divide
+from ctonnx_export.quantization.search.judging import FOLDS, HALVES_FROM, deal, divide
+from ctonnx_export.quantization.search.scheme_search import choose, choose_and_divide
 from ctonnx_export.trial import ComparisonSet, Measured, judge
 
 GATE = Gate(max_dp=1.0, min_agreement=0.9)

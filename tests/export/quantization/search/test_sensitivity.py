@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from ctonnx.artifacts.report_schema import TARGETS, Target
 from ctonnx_export.quantization.calibration import Ranges, collect_ranges
 from ctonnx_export.quantization.qdq import Scheme, quantized_tensors
-from ctonnx_export.quantization.sensitivity import rank_by_sensitivity
+from ctonnx_export.quantization.search.sensitivity import rank_by_sensitivity
 
 CONVOLUTIONS = ["node_a.shortcut", "node_a1", "node_a2", "node_b1", "node_b2", "node_stem"]
 

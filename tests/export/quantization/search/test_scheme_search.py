@@ -14,11 +14,11 @@ from ctonnx.parity.acceptance_gates import BrokenBound, Gate
 from ctonnx.parity.comparison import compare
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.image_sets import batches_with_progress
-from ctonnx_export.quantization import scheme_search as module
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import CALIBRATORS, Ranges, collect_ranges
 from ctonnx_export.quantization.qdq import Scheme, quantized_tensors
-from ctonnx_export.quantization.scheme_search import search
+from ctonnx_export.quantization.search import scheme_search as module
+from ctonnx_export.quantization.search.scheme_search import search
 from ctonnx_export.trial import ComparisonSet, Trial, judge, try_model
 
 LOOSE = Gate(max_dp=1.0, min_agreement=0.5)
