@@ -107,6 +107,14 @@ class ComparisonSet:
             for sample in part.samples
         )
 
+    def pixels(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Returns the pixels of some rows: uint8 [rows, size, size, 3]."""
+        starts = np.cumsum([0, *(len(part) for part in self.parts)])
+        parts = self.part_of[rows]
+        return np.concatenate(
+            [self.parts[part].pixels([row - starts[part]]) for row, part in zip(rows, parts, strict=True)]
+        )
+
     def counts(self, rows: NDArray[np.intp] | None = None) -> dict[str, int]:
         """Returns the number of images of each origin, of all images or of some rows."""
         parts = self.part_of if rows is None else self.part_of[rows]

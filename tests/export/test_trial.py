@@ -16,6 +16,10 @@ from ctonnx_export.trial import ComparisonSet, Suspicion, Trial, UnseenSet, comp
 LOOSE = Gate(max_dp=1.0, min_agreement=0.5)
 
 
+def test_pixels_of_rows_come_from_their_parts(compared: ComparisonSet, scans: NDArray[np.uint8]) -> None:
+    np.testing.assert_array_equal(compared.pixels(np.array([23, 0, 6, 5])), scans[[23, 0, 6, 5]])
+
+
 def test_trial_has_the_accuracy_on_all_images_and_on_the_validation_images(
     small_model: onnx.ModelProto, compared: ComparisonSet
 ) -> None:

@@ -37,17 +37,20 @@ class BiasCorrection:
         self.images = images
         self._logits = self._run(model, [layer.output[0] for layer in _last_layers(model)]) if count else []
 
-    def apply(self, quantized: onnx.ModelProto) -> None:
-        """Corrects a quantized model in place."""
+    def apply(self, quantized: onnx.ModelProto) -> float:
+        """Corrects a quantized model in place; returns the mean error of a logit that is left, 0 without images."""
         if not self._logits:
-            return
+            return 0.0
         layers = _last_layers(quantized)
         found = self._run(quantized, [layer.output[0] for layer in layers])
         biases = {weight.name: weight for weight in quantized.graph.initializer}
+        left = []
         for layer, logits, reference in zip(layers, found, self._logits, strict=True):
             bias, error = biases[layer.input[2]], (logits - reference).mean(axis=0, dtype=np.float64)
+            left.append(float(np.abs(logits - reference - error).mean()))
             corrected = (numpy_helper.to_array(bias) - error).astype(np.float32)
             bias.CopyFrom(numpy_helper.from_array(corrected, bias.name))
+        return sum(left) / len(left)
 
     def _run(self, model: onnx.ModelProto, tensors: list[str]) -> list[NDArray[np.float32]]:
         """Returns tensors for all of the images, [images, classes] each."""

@@ -8,7 +8,7 @@ https://doi.org/10.1111/j.2517-6161.1974.tb00994.x).
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.parity.outputs import Outputs
-from ctonnx_export.trial import ComparisonSet
+from ctonnx_export.trial import ComparisonSet, Measured
 
-__all__ = ["FOLDS", "HALVES_FROM", "Division", "Judging", "deal", "divide"]
+__all__ = ["FOLDS", "HALVES_FROM", "DividedChoice", "Division", "Judging", "deal", "divide", "judged_by"]
 
 FOLDS = 5
 """Number of folds: each choice then uses four fifths of the images."""
@@ -40,6 +40,14 @@ class Division:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class DividedChoice(Division):
+    """A division, with the name and the outputs of the candidate that its choosing rows chose."""
+
+    label: str
+    measured: Measured
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Judging:
     """Images, and their outputs, that judge the chosen candidate.
 
@@ -49,6 +57,7 @@ class Judging:
         judging: Rows that judge: the other half, or all.
         outputs: Outputs for all images, each of the candidate that the other folds chose; None without folds.
         folds: Name of the candidate that each fold's other images chose; empty without folds.
+        choices: Choice of each division.
     """
 
     method: Literal["halves", "folds", "none"]
@@ -56,6 +65,7 @@ class Judging:
     judging: NDArray[np.intp]
     outputs: Outputs | None = None
     folds: tuple[str, ...] = ()
+    choices: tuple[DividedChoice, ...] = ()
 
     @property
     def place(self) -> str:
@@ -97,6 +107,19 @@ def divide(compared: ComparisonSet) -> tuple[Division, ...]:
         return (Division(choosing=rows, judging=rows),)
     divisions = [Division(choosing=rows[part != fold], judging=rows[part == fold]) for fold in range(count)]
     return tuple(divisions[:1]) if len(strata) >= HALVES_FROM else tuple(divisions)
+
+
+def judged_by(choices: Sequence[DividedChoice], images: int) -> Judging:
+    """Returns the images and outputs that judge the choices of all divisions: one half, or folds."""
+    every = np.arange(images)
+    first = choices[0]
+    if len(choices) == 1:
+        method: Literal["halves", "none"] = "halves" if len(first.choosing) < images else "none"
+        return Judging(method=method, choosing=first.choosing, judging=first.judging, choices=(first,))
+    order = np.argsort(np.concatenate([choice.judging for choice in choices]))
+    outputs = Outputs.concatenate([choice.measured.outputs[choice.judging] for choice in choices])[order]
+    labels = tuple(choice.label for choice in choices)
+    return Judging(method="folds", choosing=every, judging=every, outputs=outputs, folds=labels, choices=tuple(choices))
 
 
 def deal(strata: list[str], groups: tuple[str, ...], parts: int, seed: int) -> NDArray[np.intp]:

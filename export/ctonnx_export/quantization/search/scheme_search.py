@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -12,13 +12,12 @@ from tqdm import tqdm
 
 from ctonnx.artifacts.report_schema import Target
 from ctonnx.parity.acceptance_gates import Gate
-from ctonnx.parity.outputs import Outputs
 from ctonnx.system.text import Log, duration
 from ctonnx_export.image_sets import ImageSet
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import CALIBRATORS, Ranges
 from ctonnx_export.quantization.qdq import Scheme, quantize
-from ctonnx_export.quantization.search.judging import Judging, divide
+from ctonnx_export.quantization.search.judging import DividedChoice, Judging, divide, judged_by
 from ctonnx_export.quantization.search.sensitivity import rank_by_sensitivity
 from ctonnx_export.trial import ComparisonSet, Measured, Trial, judge, measure
 
@@ -55,12 +54,17 @@ class Search:
         scheme: Its scheme.
         trials: Trials of all candidates, in order, on the images that chose it.
         judging: Images that judge it.
+        measured: Its outputs for all compared images.
+        start: Scheme without layers or adds in float that is nearest to the original on the calibration images:
+            no compared image chose it.
     """
 
     model: onnx.ModelProto
     scheme: Scheme
     trials: tuple[Trial, ...]
     judging: Judging
+    measured: Measured
+    start: Scheme
 
 
 Report = Callable[[Scheme, Trial, int, int, str], None]
@@ -84,7 +88,14 @@ def search(
     candidates = _Candidates(model, ranges, correction, compared)
     log(f"int8: searching for a model with {gate.summary}")
     choice, judging = choose_and_divide(candidates, compared, gate, target=target, log=log)
-    return Search(model=candidates.model(choice.scheme), scheme=choice.scheme, trials=choice.trials, judging=judging)
+    return Search(
+        model=candidates.model(choice.scheme),
+        scheme=choice.scheme,
+        trials=choice.trials,
+        judging=judging,
+        measured=candidates.measured(choice.scheme),
+        start=candidates.nearest_by_calibration(),
+    )
 
 
 def choose_and_divide(
@@ -97,9 +108,8 @@ def choose_and_divide(
     result (Stone 1974).
     """
     divisions = divide(compared)
-    every = np.arange(len(compared))
     halves = len(divisions) == 1
-    choosing = divisions[0].choosing if halves else every
+    choosing = divisions[0].choosing if halves else np.arange(len(compared))
     known: set[Scheme] = set()
     lines = _Lines(log)
 
@@ -113,18 +123,19 @@ def choose_and_divide(
             log(f"int8, for a fold: {scheme.label}")
 
     choice = choose(candidates, compared, gate, choosing, target=target, report=tried, log=log)
-    if halves:
-        method: Literal["halves", "none"] = "halves" if len(choosing) < len(every) else "none"
-        return choice, Judging(method=method, choosing=choosing, judging=divisions[0].judging)
-    chosen = [
-        choose(candidates, compared, gate, division.choosing, target=target, report=tried_for_a_fold).scheme
-        for division in divisions
+    chosen = [choice.scheme]
+    if not halves:
+        chosen = [
+            choose(candidates, compared, gate, division.choosing, target=target, report=tried_for_a_fold).scheme
+            for division in divisions
+        ]
+    choices = [
+        DividedChoice(
+            choosing=of.choosing, judging=of.judging, label=scheme.label, measured=candidates.measured(scheme)
+        )
+        for of, scheme in zip(divisions, chosen, strict=True)
     ]
-    parts = [candidates.measured(scheme).outputs[of.judging] for scheme, of in zip(chosen, divisions, strict=True)]
-    order = np.argsort(np.concatenate([division.judging for division in divisions]))
-    outputs: Outputs = Outputs.concatenate(parts)[order]
-    labels = tuple(scheme.label for scheme in chosen)
-    return choice, Judging(method="folds", choosing=every, judging=every, outputs=outputs, folds=labels)
+    return choice, judged_by(choices, len(compared))
 
 
 def choose(
@@ -181,12 +192,21 @@ class _Candidates:
     compared: ComparisonSet
     _measured: dict[Scheme, Measured] = field(default_factory=dict)
     _ranked: dict[Scheme, tuple[str, ...]] = field(default_factory=dict)
+    _errors: dict[Scheme, float] = field(default_factory=dict)
 
     def model(self, scheme: Scheme) -> onnx.ModelProto:
         """Returns the quantized model, with its bias corrected."""
         quantized = quantize(self.plain, self.ranges, scheme)
-        self.correction.apply(quantized)
+        self._errors[scheme] = self.correction.apply(quantized)
         return quantized
+
+    def nearest_by_calibration(self) -> Scheme:
+        """Returns the measured scheme, all in integers, with the least error of the logits on calibration images.
+
+        Every choice measures all schemes of this kind, so that no compared image has a part in this one.
+        """
+        every = [scheme for scheme in self._errors if scheme.integer_adds and not scheme.excluded]
+        return min(every, key=lambda scheme: self._errors[scheme])
 
     def measured(self, scheme: Scheme) -> Measured:
         if scheme not in self._measured:

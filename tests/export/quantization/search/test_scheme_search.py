@@ -16,7 +16,7 @@ from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.image_sets import batches_with_progress
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import CALIBRATORS, Ranges, collect_ranges
-from ctonnx_export.quantization.qdq import Scheme, quantized_tensors
+from ctonnx_export.quantization.qdq import Scheme, quantize, quantized_tensors
 from ctonnx_export.quantization.search import scheme_search as module
 from ctonnx_export.quantization.search.scheme_search import search
 from ctonnx_export.trial import ComparisonSet, Trial, judge, try_model
@@ -128,6 +128,29 @@ def test_candidates_have_no_mean_error_of_the_logits_on_the_calibration_images(
     error = run_onnx(found.model, [scans[:8]]).logits - compared.reference.logits[:8]
     assert np.abs(error.mean(axis=0)).max() < 1e-5
     assert np.abs(error).max() > 1e-3
+
+
+def test_start_of_a_fine_tuning_is_chosen_by_calibration_images_alone(
+    small_model: onnx.ModelProto,
+    scans: NDArray[np.uint8],
+    ranges: Ranges,
+    correction: BiasCorrection,
+    compared: ComparisonSet,
+) -> None:
+    found = search(small_model, ranges, correction, compared, Gate(max_dp=-1.0, min_agreement=0.5))
+    reference = run_onnx(small_model, [scans[:8]]).logits
+    errors = {}
+    for calibrator in CALIBRATORS:
+        model = quantize(small_model, ranges, Scheme(calibrator=calibrator))
+        left = correction.apply(model)
+        errors[calibrator] = np.abs(run_onnx(model, [scans[:8]]).logits - reference).mean()
+        assert left == pytest.approx(errors[calibrator], rel=1e-3)
+    assert found.start == Scheme(calibrator=min(errors, key=lambda name: errors[name]))
+    assert found.scheme != found.start  # a gate that nothing passes: layers in float
+    other = image_set(255 - scans[6:], compared.labels[6:])
+    reference_of_others = run_onnx(small_model, [scans[:6], 255 - scans[6:]])
+    others = replace(compared, parts=(compared.parts[0], other), reference=reference_of_others)
+    assert search(small_model, ranges, correction, others, LOOSE).start == found.start
 
 
 def test_target_reaches_the_scheme(
