@@ -27,6 +27,7 @@ from ctonnx_export.image_sets import ImageSet, ImageSets, batches_with_progress
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import collect_ranges
 from ctonnx_export.quantization.input_stem import for_integers
+from ctonnx_export.quantization.learned.learn import learn
 from ctonnx_export.quantization.qdq import quantized_tensors
 from ctonnx_export.quantization.search.judging import Judging
 from ctonnx_export.quantization.search.scheme_search import search
@@ -163,7 +164,13 @@ def make_int8(
     gate: Gate,
     log: Log,
 ) -> ExportedModel:
-    """Quantizes the FP32 model to INT8, with the best scheme that the search finds; other images judge it."""
+    """Quantizes the FP32 model to INT8, with the best scheme that the search finds; other images judge it.
+
+    With `finetune`, a model that is trained from the calibration images competes with it, on the images that choose.
+
+    Raises:
+        CheckFailed: If onnxruntime does not compute a fine-tuned model as its training did.
+    """
     plain = onnx.shape_inference.infer_shapes(for_integers(fp32.model, quantization.target))
     with tqdm(total=len(calibration), desc="calibrating", unit="image", leave=False, disable=None) as bar:
         batches = calibration.batches(_few(fp32))
@@ -177,10 +184,28 @@ def make_int8(
         "foreign": quantization.calibrate is not None,
         "of": "the run's training images" if quantization.calibrate is None else quantization.calibrate.resolve().name,
     }
-    corrected = {"images": len(correction.rows)}
-    scheme = {**found.scheme.as_dict(), "bias_correction": corrected, "calibration": calibrated}
-    facts = {"calibration": calibrated, "attempts": [trial.as_dict() for trial in found.trials]}
-    return _finish(_Candidate("int8", found.model, gate, facts, scheme, found.judging), fp32, compared, log)
+    model, scheme, judging = found.model, found.scheme.as_dict(), found.judging
+    facts: dict[str, Any] = {"calibration": calibrated, "attempts": [trial.as_dict() for trial in found.trials]}
+    if quantization.finetune:
+        learned = learn(
+            found,
+            plain,
+            ranges,
+            correction,
+            calibration,
+            compared,
+            gate,
+            epochs=quantization.finetune_epochs,
+            networks=fp32.spec.networks,
+            log=log,
+        )
+        model, scheme, judging = learned.model, learned.scheme, learned.judging
+        facts["attempts"] += [trial.as_dict() for trial in learned.trials]
+        facts |= learned.facts
+    corrected = scheme.get("learned", {"bias_corrected": True})["bias_corrected"]
+    images = len(correction.rows) if corrected else 0
+    described = {**scheme, "bias_correction": {"images": images}, "calibration": calibrated}
+    return _finish(_Candidate("int8", model, gate, facts, described, judging), fp32, compared, log)
 
 
 def _finish(candidate: _Candidate, fp32: ExportedModel, compared: ComparisonSet, log: Log) -> ExportedModel:

@@ -27,6 +27,9 @@ def test_unknown_precision_is_a_usage_error(value: str) -> None:
         (("--samples", "9"), "int8 with --samples"),
         (("--precision", "fp16", "--target", "arm"), "int8 with --target"),
         (("--labels", "labels.csv"), "int8 with --labels"),
+        (("--finetune",), "int8 with --finetune"),
+        (("--precision", "fp16", "--finetune"), "int8 with --finetune"),
+        (("--finetune-epochs", "3"), "int8 with --finetune-epochs"),
         (("--max-drop", "1"), "fp16 or int8 with --max-drop"),
         (("--min-agreement", "90"), "fp16 or int8 with --min-agreement"),
         (("--images", "."), "fp16 or int8 with --images"),
@@ -36,6 +39,28 @@ def test_option_without_effect_is_a_usage_error(options: tuple[str, ...], needed
     result = CliRunner().invoke(main, ["export", *options])
     assert result.exit_code == 2
     assert f"expected --precision {needed}, found --precision fp" in result.stderr
+
+
+def test_epochs_of_a_fine_tuning_that_was_not_asked_for_are_a_usage_error() -> None:
+    result = CliRunner().invoke(main, ["export", "--precision", "int8", "--finetune-epochs", "3"])
+    assert result.exit_code == 2
+    assert "expected --finetune with --finetune-epochs, found none" in result.stderr
+
+
+def test_fine_tuning_reaches_the_settings(trained_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def exported(run: Run, *, quantization: Quantization, **others: object) -> None:
+        asked.append(quantization)
+        raise DataError("seen enough")
+
+    monkeypatch.setattr("ctonnx_export.export.export_run", exported)
+    monkeypatch.chdir(tmp_path)
+    command = ["export", str(trained_run.folder), "--precision", "int8", "--finetune"]
+    CliRunner().invoke(main, command)
+    CliRunner().invoke(main, [*command, "--finetune-epochs", "2"])
+    CliRunner().invoke(main, command[:-1])
+    assert [(settings.finetune, settings.finetune_epochs) for settings in asked] == [(True, 6), (True, 2), (False, 6)]
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,8 @@ def _advice(model: ExportedModel, models: Sequence[ExportedModel]) -> str:
             parts.append("All images were used for the calibration: others of this kind (`--calibrate`) may help.")
         else:
             parts.append("More calibration images (`--samples`), or more typical ones (`--calibrate`), may help.")
+        if "learned" not in model.facts:
+            parts.append("`--finetune` trains the weights and scales on FP32's outputs, which takes minutes more.")
     options = {"min_agreement": "`--min-agreement`", "max_drop": "`--max-drop`"}
     if movable := [option for bound, option in options.items() if bound in broken]:
         parts.append(f"{' and '.join(movable)} can change the gate, if you know the cost of a disagreement.")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ctonnx.parity.rounding import shown
-from ctonnx.system.text import table
+from ctonnx.system.text import counted, table
 from ctonnx_export.report.decisions import decision_lines
 from ctonnx_export.report.parity_table import parity_table, show_change, show_correlation, show_counts
 from ctonnx_export.report.stress import stress_lines
@@ -118,12 +118,13 @@ def _candidates(facts: Mapping[str, Any] | None) -> list[str]:
         return []
     calibration, scheme = facts["calibration"], facts["quantization"]
     corrected = scheme["bias_correction"]["images"]
+    uncorrected = "bias not corrected after the training" if "learned" in scheme else "too few to correct the bias"
     least = facts["gate"]["min_agreement"]
     missed = all(attempt["failures"] for attempt in facts["attempts"])
     rejected = "Nearest to the gate, but failed, too" if missed else "Chosen, but rejected"
     rows = [
         {
-            "calibrator": attempt["calibrator"],
+            "calibrator": _name(attempt),
             "adds": attempt["residual_adds"],
             "float layers": str(len(attempt["layers_in_float"])),
             "agreement, choosing images": shown(attempt["parity"]["agreement"], least, digits=2, form="%"),
@@ -141,8 +142,8 @@ def _candidates(facts: Mapping[str, Any] | None) -> list[str]:
         "",
         f"For {scheme['target']}, calibrated on {calibration['images']} images ({calibration['of']}; "
         f"{calibration['asked_for']} were requested), "
-        f"{f'bias corrected on {corrected} of them' if corrected else 'too few to correct the bias'}. "
-        f"{'Selected' if facts['passed'] else rejected}: {scheme['calibrator']}, "
+        f"{f'bias corrected on {corrected} of them' if corrected else uncorrected}. "
+        f"{'Selected' if facts['passed'] else rejected}: {_name(scheme)}, "
         f"{scheme['residual_adds']} adds, {len(scheme['layers_in_float'])} layers in float. The table "
         f"has the values on the images that chose{_choosing(facts)}: they are optimistic, as the best of several is "
         "partly the best by chance; the parity table above has those of the images that judge. Milliseconds are the "
@@ -150,6 +151,32 @@ def _candidates(facts: Mapping[str, Any] | None) -> list[str]:
         "running.",
         "",
         *table(list(rows[0]), [list(row.values()) for row in rows]),
+        "",
+        *_learned(facts.get("learned")),
+    ]
+
+
+def _name(scheme: Mapping[str, Any]) -> str:
+    """Returns the calibrator of a candidate, and whether it was fine-tuned from that."""
+    learned = scheme.get("learned")
+    if learned is None:
+        return str(scheme["calibrator"])
+    again = ", bias corrected" if learned["bias_corrected"] else ""
+    return f"{scheme['calibrator']}, fine-tuned{again}"
+
+
+def _learned(facts: Mapping[str, Any] | None) -> list[str]:
+    """Returns the paragraph on the fine-tuning and its exactness, if there was one."""
+    if facts is None:
+        return []
+    exactness = facts["exactness"]
+    chosen = "was better than the candidate without" if facts["chosen"] else "was not better than the candidate without"
+    return [
+        f"Fine-tuning: the weights, biases and scales of {facts['from']} were trained on FP32's outputs for "
+        f"{counted(facts['images'], 'calibration image')}, {counted(facts['epochs'], 'epoch')} (seed {facts['seed']}). "
+        f"No compared image had a part in it. On the images that chose, its result {chosen}. PyTorch, in which it was "
+        f"trained, and onnxruntime compute the same graph: max \\|dp\\| {exactness['max_dp']:.3g} on "
+        f"{counted(exactness['images'], 'compared image')}; at most {exactness['bound']:g} is allowed.",
         "",
     ]
 

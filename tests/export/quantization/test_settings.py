@@ -13,6 +13,7 @@ from ctonnx_export.quantization.settings import Quantization
     [
         ({"target": "riscv"}, "expected target to be one of ('x86', 'amx', 'arm', 'tensorrt'), found 'riscv'"),
         ({"samples": 0}, "expected samples of 1 or more, found 0"),
+        ({"finetune_epochs": 0}, "expected finetune_epochs of 1 or more, found 0"),
     ],
 )
 def test_quantization_is_checked_when_it_is_made(setting: dict[str, Any], message: str) -> None:

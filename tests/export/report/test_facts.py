@@ -38,16 +38,25 @@ def test_document_contains_the_operating_point_and_the_copies() -> None:
     }
 
 
-def advice_for(gate: Gate, *, asked_for: int = 300, foreign: bool = False, fp16: bool = False, **values: Any) -> str:
+def advice_for(
+    gate: Gate,
+    *,
+    asked_for: int = 300,
+    foreign: bool = False,
+    fp16: bool = False,
+    learned: bool = False,
+    **values: Any,
+) -> str:
     """Returns the report's suggestions for an INT8 model whose parity has these values."""
     parity = replace(SAME, **values)
     trial = Trial(parity=parity, milliseconds=1.0, bytes=1, broken=gate.broken(parity))
     calibration = {"images": 300, "asked_for": asked_for, "of": "other", "blank": 0, "foreign": foreign}
+    found = {"calibration": calibration, "attempts": [], **({"learned": {}} if learned else {})}
     exported = partial(ExportedModel, model=onnx.ModelProto(), spec=SPEC)
     models = [
         exported(precision="fp32", gate=GATES["fp32"], facts={"onnxsim": "simplified"}),
         *([exported(precision="fp16", gate=GATES["fp16"])] if fp16 else []),
-        exported(precision="int8", gate=gate, trial=trial, facts={"calibration": calibration, "attempts": []}),
+        exported(precision="int8", gate=gate, trial=trial, facts=found),
     ]
     advice: str = report(models, {})["precisions"]["int8"]["advice"]
     return advice
@@ -55,10 +64,16 @@ def advice_for(gate: Gate, *, asked_for: int = 300, foreign: bool = False, fp16:
 
 def test_advice_names_the_option_of_the_bound_that_is_broken() -> None:
     assert advice_for(GATES["int8"], agreement=0.97) == (
-        "More calibration images (`--samples`), or more typical ones (`--calibrate`), may help. `--min-agreement` can "
-        "change the gate, if you know the cost of a disagreement. FP16 was not requested: it agrees better, at half "
-        "the size (`--precision fp16`)."
+        "More calibration images (`--samples`), or more typical ones (`--calibrate`), may help. `--finetune` trains "
+        "the weights and scales on FP32's outputs, which takes minutes more. `--min-agreement` can change the gate, if "
+        "you know the cost of a disagreement. FP16 was not requested: it agrees better, at half the size "
+        "(`--precision fp16`)."
     )
+
+
+def test_advice_does_not_suggest_fine_tuning_to_a_model_that_was_fine_tuned() -> None:
+    assert "--finetune" in advice_for(GATES["int8"], agreement=0.97)
+    assert "--finetune" not in advice_for(GATES["int8"], agreement=0.97, learned=True)
 
 
 def test_advice_on_heatmaps_names_no_option_that_cannot_help() -> None:
