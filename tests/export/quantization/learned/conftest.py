@@ -8,6 +8,7 @@ from tests.export.builders import image_set
 
 from ctonnx_export.image_sets import ImageSet
 from ctonnx_export.quantization.calibration import Ranges, collect_ranges
+from ctonnx_export.quantization.learned import fine_tuning
 from ctonnx_export.quantization.qdq import quantized_tensors
 
 
@@ -16,6 +17,12 @@ class Narrow(Ranges):
 
     def of(self, calibrator: object) -> dict[str, tuple[float, float]]:
         return {name: (low / 3, high / 3) for name, (low, high) in super().of("minmax").items()}
+
+
+@pytest.fixture
+def large_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learning rates with which the ranges of a small network can triple in a few steps."""
+    monkeypatch.setattr(fine_tuning, "_LEARNING_RATES", {"values": 0.2, "scales": 0.03})
 
 
 @pytest.fixture(scope="module")

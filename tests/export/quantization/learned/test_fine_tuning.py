@@ -12,6 +12,7 @@ from ctonnx.artifacts.report_schema import TARGETS, Target
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.image_sets import ImageSet
 from ctonnx_export.quantization.calibration import Ranges, collect_ranges
+from ctonnx_export.quantization.learned import fine_tuning
 from ctonnx_export.quantization.learned.fine_tuning import Step, feature_tensors, fine_tune
 from ctonnx_export.quantization.qdq import Scheme, quantize, quantized_tensors
 
@@ -27,7 +28,11 @@ def error(model: onnx.ModelProto, original: onnx.ModelProto, pixels: NDArray[np.
 
 
 def test_a_spoiled_model_comes_close_to_its_original_on_other_images(
-    small_model: onnx.ModelProto, spoiled: onnx.ModelProto, images: ImageSet, others: NDArray[np.uint8]
+    small_model: onnx.ModelProto,
+    spoiled: onnx.ModelProto,
+    images: ImageSet,
+    others: NDArray[np.uint8],
+    large_steps: None,
 ) -> None:
     steps: list[Step] = []
     learned = fine_tune(spoiled, small_model, images, epochs=60, progress=steps.append).as_onnx()
@@ -64,7 +69,7 @@ def test_the_graph_and_its_types_stay_as_they_are(
     assert biases != [of for of in spoiled.graph.initializer if of.name.startswith("a1.bias")]
 
 
-def test_networks_of_an_ensemble_learn_together(images: ImageSet, scans: NDArray[np.uint8]) -> None:
+def test_networks_of_an_ensemble_learn_together(images: ImageSet, scans: NDArray[np.uint8], large_steps: None) -> None:
     ensemble = make_small_ensemble()
     ranges = collect_ranges(ensemble, quantized_tensors(ensemble), [scans])
     ranges.__class__ = Narrow
@@ -80,6 +85,15 @@ def test_the_seed_decides_everything(small_model: onnx.ModelProto, spoiled: onnx
     )
     assert one == same
     assert one != other
+
+
+def test_learning_rate_rises_and_falls_to_nothing() -> None:
+    shares = [fine_tuning._share_of_rate(step, 100) for step in range(101)]
+    assert shares[0] == pytest.approx(0.1)
+    assert shares.index(max(shares)) == 9
+    assert shares[55] < shares[45] < shares[20]
+    assert shares[100] == pytest.approx(0)
+    assert fine_tuning._share_of_rate(0, 1) == 1
 
 
 def test_weights_stay_symmetric(small_model: onnx.ModelProto, spoiled: onnx.ModelProto, images: ImageSet) -> None:

@@ -15,7 +15,6 @@ from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.image_sets import ImageSet
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import Ranges, collect_ranges
-from ctonnx_export.quantization.learned import fine_tuning
 from ctonnx_export.quantization.learned import learn as module
 from ctonnx_export.quantization.learned.fake_quantization import FakeQuantized
 from ctonnx_export.quantization.learned.fine_tuning import fine_tune
@@ -62,10 +61,9 @@ def test_a_network_that_no_plain_candidate_passes_with_passes_after_fine_tuning(
     images: ImageSet,
     compared: ComparisonSet,
     found: Search,
-    monkeypatch: pytest.MonkeyPatch,
+    large_steps: None,
 ) -> None:
     messages: list[str] = []
-    monkeypatch.setattr(fine_tuning, "_LEARNING_RATES", {"values": 0.2, "scales": 0.03})  # the ranges must triple
     assert all(trial.broken for trial in found.trials)
     learned = learn(found, small_model, narrow, correction, images, compared, STRICT, epochs=60, log=messages.append)
     assert learned.facts["learned"]["chosen"]
