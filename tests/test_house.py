@@ -18,6 +18,7 @@ PACKAGES = {
     "ctonnx_train": ROOT / "train/ctonnx_train",
     "ctonnx_export": ROOT / "export/ctonnx_export",
     "ctonnx_compress": ROOT / "compress/ctonnx_compress",
+    "ctonnx_scale": ROOT / "scale/ctonnx_scale",
     "ctonnx_bench": ROOT / "benchmarks/ctonnx_bench",
     "ctonnx_offline": ROOT / "offline/ctonnx_offline",
 }
@@ -26,6 +27,7 @@ MAY_IMPORT = {
     "ctonnx_train": {"ctonnx"},
     "ctonnx_export": {"ctonnx", "ctonnx_train"},
     "ctonnx_compress": {"ctonnx", "ctonnx_train", "ctonnx_export"},
+    "ctonnx_scale": {"ctonnx"},
     "ctonnx_bench": {"ctonnx", "ctonnx_train", "ctonnx_export"},
     "ctonnx_offline": {"ctonnx", "ctonnx_bench"},
 }
@@ -90,6 +92,7 @@ ROOMS = {
     "ctonnx_export.quantization.search": "sensitivity judging scheme_search",
     "ctonnx_export.report": "caveats facts parity_table stress decisions markdown model_card",
     "ctonnx_compress": "settings operations pruning distillation gate report compress cli",
+    "ctonnx_scale": "storage rows parts names cluster journal actor engine cli",
     "ctonnx_bench": "cases measurement correctness analysis experiments report benchmark gpu cli",
     "ctonnx_bench.benchmark": "document workflow plan family",
     "ctonnx_bench.benchmark.family": "members images comparison front document tables labels plot workflow",
@@ -124,6 +127,8 @@ HEAVY = (
     "onnx",
     "onnxsim",
     "psutil",
+    "pyarrow",
+    "ray",
     "safetensors",
     "scipy",
     "sklearn",

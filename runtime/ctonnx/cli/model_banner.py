@@ -2,18 +2,38 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import click
 
 if TYPE_CHECKING:
+    from ctonnx.artifacts.spec import ModelSpec
     from ctonnx.inference.providers import Provider
-    from ctonnx.prediction.predictor import Predictor
 
-__all__ = ["chosen_provider", "show_model", "show_newer_run"]
+__all__ = ["ShownModel", "chosen_provider", "show_model", "show_newer_run"]
 
 
-def show_model(predictor: "Predictor", *, newest: bool) -> None:
+class ShownModel(Protocol):
+    """What `show_model` prints of a `ctonnx.prediction.predictor.Predictor`, or of a model that others open."""
+
+    @property
+    def path(self) -> Path:
+        """Model file."""
+
+    @property
+    def spec(self) -> "ModelSpec":
+        """Spec of the model."""
+
+    @property
+    def provider(self) -> str:
+        """Provider that runs it."""
+
+    @property
+    def refusal(self) -> str | None:
+        """Reason why the requested provider does not run, if the CPU is used instead."""
+
+
+def show_model(predictor: ShownModel, *, newest: bool) -> None:
     """Prints the model, its provider and its most important caveat; `newest` is True if the user named no model."""
     from ctonnx.artifacts.caveats import caveats_of, missing_checks
 

@@ -1,6 +1,7 @@
 """Options that several commands share, and the type of their numbers."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "FiniteRange",
     "automatic_provider_option",
     "codes_option",
+    "engine_options",
     "fallback_option",
     "json_option",
     "model_option",
@@ -119,3 +121,32 @@ codes_option = click.option(
     "SNOMED CT's (scheme SCT); other classes have a code of the private scheme 99CTONNX.",
 )
 """`--codes`, of commands that make DICOM objects."""
+
+
+def engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds `--engine` and the options of `--engine ray` (`ctonnx_scale.cli`) to a command."""
+    for option in (
+        click.option(
+            "--actor-gpus",
+            type=FiniteRange(0),
+            metavar="NUMBER",
+            help="GPUs of each actor of --engine ray; a fraction shares one.  [default: 1 with --provider cuda, "
+            "tensorrt or tensorrt-rtx, else 0]",
+        ),
+        click.option(
+            "--actors",
+            type=click.IntRange(1),
+            help="Number of processes with a model, with --engine ray, of --threads CPUs each (default: 1 CPU).  "
+            "[default: as many as the cluster has CPUs or GPUs for]",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            help="local predicts in this process. ray predicts with a pool of processes on this machine, or on the "
+            "cluster of RAY_ADDRESS; PATH may be a file or folder at s3://, gs://, hdfs:// or abfs://, and --output is "
+            "a folder of Parquet files. Needs the extra scale.",
+        ),
+    ):
+        command = option(command)
+    return command

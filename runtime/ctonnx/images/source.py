@@ -14,16 +14,32 @@ from ctonnx.errors import ImageError
 from ctonnx.images.scan import Scan
 from ctonnx.system.file_reading import NotRegular, opened, reason_of
 
-__all__ = ["ImageSource", "open_source"]
+__all__ = ["ImageSource", "NamedBytes", "open_source"]
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Scan | NDArray[np.uint8]"
+
+
+class NamedBytes(bytes):
+    """A file's bytes with the name that it has elsewhere, such as in an object store: it is read as that file would be.
+
+    >>> NamedBytes(b"DICM", "s3://archive/1.dcm").name
+    's3://archive/1.dcm'
+    """
+
+    name: str
+
+    def __new__(cls, content: bytes, name: str) -> "NamedBytes":
+        """Returns the bytes, which are copied once."""
+        named = super().__new__(cls, content)
+        named.name = name
+        return named
 
 
 @contextmanager
 def open_source(source: str | os.PathLike[str] | bytes) -> Iterator[tuple[BinaryIO, int, str]]:
     """Opens a regular file, or a file's bytes; yields the file, its size in bytes and its name in errors."""
     if isinstance(source, bytes):
-        name, size, file = "bytes in memory", len(source), io.BytesIO(source)
+        name, size, file = getattr(source, "name", "bytes in memory"), len(source), io.BytesIO(source)
         _reject_empty(size, name)
         yield file, size, name
         return

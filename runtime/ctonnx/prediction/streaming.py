@@ -59,7 +59,7 @@ def workers_for(count: int, *, threads: int | None = None) -> int:
 def name_of(image: ImageSource) -> str:
     """Returns the name of an image in its record: its path, or the kind of the object."""
     if isinstance(image, bytes | np.ndarray):
-        return "bytes in memory" if isinstance(image, bytes) else "array"
+        return getattr(image, "name", "bytes in memory") if isinstance(image, bytes) else "array"
     if isinstance(image, Scan):
         image = image.image
     if isinstance(image, Image.Image):

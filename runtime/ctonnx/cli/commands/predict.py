@@ -1,6 +1,7 @@
 """`ctonnx predict`: classifies images with an exported model."""
 
 import errno
+import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from ctonnx.cli.model_banner import chosen_provider, show_model
 from ctonnx.cli.options import (
     automatic_provider_option,
     codes_option,
+    engine_options,
     fallback_option,
     model_option,
     results_option,
@@ -60,9 +62,9 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="A .csv or .jsonl file for the rows, written completely or not at all, but row by row with --shard and "
-    "--resume; its folder is created if missing. Default: stdout.",
+    "--resume; its folder is created if missing. Default: stdout. With --engine ray, a folder.",
 )
 @click.option(
     "--heatmaps",
@@ -124,6 +126,7 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
 @click.option("--tuned", is_flag=True, help="Use the best settings that ctonnx bench --sweep found on this device.")
 @click.option("--check/--no-check", default=True, help="Compare the model file's checksum first, to detect damage.")
 @parts_options
+@engine_options
 @click.option(
     "--null", "-0", is_flag=True, help="File names on stdin end with a NUL character, as find -print0 writes them."
 )
@@ -155,6 +158,9 @@ def predict(
     resume: bool,
     merge: bool,
     started: datetime | None,
+    engine: str,
+    actors: int | None,
+    actor_gpus: float | None,
     null: bool,
 ) -> None:
     """Classify images with an exported model.
@@ -181,7 +187,17 @@ def predict(
       ctonnx predict --provider auto scans/
       ctonnx predict --shard 3/16 --resume --output parts/3.jsonl scans/
       ctonnx predict --merge --output predictions.jsonl parts/*.jsonl
+      ctonnx predict --engine ray --actors 8 --output rows s3://archive/ct/
     """
+    if engine == "ray":
+        on_ray = importlib.import_module("ctonnx_scale.cli").predict_on_ray  # it imports this package
+        on_ray(click.get_current_context(), summarize=_summarize, progress=_progress)
+        return
+    for option, asked in (("--actors", actors), ("--actor-gpus", actor_gpus)):
+        if asked is not None:
+            raise click.UsageError(f"expected {option} with --engine ray, found --engine local")
+    if output is not None and output.is_dir():
+        raise click.UsageError(f"expected a file for --output, found the folder '{output}'")
     from ctonnx.prediction.inputs import find_images, without_outputs
     from ctonnx.prediction.output.batch import OutputSettings, predict_files
     from ctonnx.prediction.predictor import Predictor

@@ -63,7 +63,7 @@ _OPTIONS = (
         "--resume",
         is_flag=True,
         help="Continue --output, a .jsonl file that --shard or --resume began: predict the files without a row, and "
-        "again those that could not be read. Without such a file, start it.",
+        "again those that could not be read. Without such a file, start it. With --engine ray, --output is a folder.",
     ),
     click.option(
         "--merge",
