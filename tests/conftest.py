@@ -59,11 +59,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Moves the tests of the export, and then files that need its result, to the beginning.
 
     A second process starts in the middle and does not wait for the export; and the longest tests are not left for the
-    end, where one process would work alone.
+    end, where one process would work alone. Those marked `slow` are the very first: one process has them all, and
+    starts Ray once.
     """
     needing = {item.path for item in items if "exported_run" in getattr(item, "fixturenames", ())}
     longest = Path(__file__).parent / "export"
-    items.sort(key=lambda item: (not item.path.is_relative_to(longest), item.path not in needing))
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("slow") is None,
+            not item.path.is_relative_to(longest),
+            item.path not in needing,
+        )
+    )
 
 
 @contextmanager

@@ -87,7 +87,9 @@ CHECKS = (
     Check(extras="cpu,train", promise=promises.evaluate_file, build=_CPU),
     Check(
         extras="cpu",
-        promise=_all(slim_install.check, promises.predict, promises.without_dicom, promises.without_tiff),
+        promise=_all(
+            slim_install.check, promises.predict, promises.without_dicom, promises.without_tiff, promises.without_ray
+        ),
         build=_CPU,
     ),
     Check(extras="gpu", promise=promises.predict, build=_GPU, install="", others=(_GPU,)),
@@ -112,6 +114,8 @@ CHECKS = (
     Check(extras="serve"),
     Check(extras="cpu,serve", promise=partial(promises.serve, reads_dicom=False), build=_CPU),
     Check(extras="cpu,serve,dicom", promise=partial(promises.serve, reads_dicom=True), build=_CPU),
+    Check(extras="scale"),
+    Check(extras="cpu,scale", promise=promises.ray_engine, build=_CPU),
     Check(extras="bench"),
     Check(extras="cpu,bench", promise=promises.bench, build=_CPU),
     Check(extras="tensorboard"),

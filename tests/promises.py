@@ -36,6 +36,7 @@ __all__ = [
     "overlaid",
     "plugin",
     "predict",
+    "ray_engine",
     "serve",
     "tensorboard",
     "tiff",
@@ -43,6 +44,7 @@ __all__ = [
     "used",
     "without_dicom",
     "without_pytorch",
+    "without_ray",
     "without_tiff",
 ]
 
@@ -155,6 +157,31 @@ def dicom_results(environment: Environment) -> None:
     found = re.search(r"^DICOM: (\d) objects \(1 sr, 1 sc(, 1 ko)?\) of 1 series in objects$", output, re.MULTILINE)
     expect(bool(found), True, output)
     expect(str(len(list((environment.work / "objects").glob("2.25.*.dcm")))), found and found[1], output)
+
+
+def ray_engine(environment: Environment) -> None:
+    """Predicts with Ray on this machine, and compares the rows with those of the local engine."""
+    words = ("predict", "phantoms/test", "--model", MODEL)
+    local = environment.ctonnx(*words, "--format", "jsonl", "--top-k", "9").stdout.splitlines()
+    output = environment.ctonnx(*words, "--engine", "ray", "--actors", "1", "--output", "rows").stderr
+    expect("start: " in output, True, output)
+    code = (
+        "import json; from pyarrow import parquet; "
+        "rows = parquet.read_table('rows', columns=['file', 'label', 'decision']).to_pylist(); print(json.dumps(rows))"
+    )
+    rows = json.loads(
+        run([environment.programs / "python", "-c", code], environment.work, environment.variables).stdout
+    )
+    expected = [{name: row[name] for name in ("file", "label", "decision")} for row in map(json.loads, local)]
+    expect(sorted(rows, key=lambda row: row["file"]), sorted(expected, key=lambda row: row["file"]))
+
+
+def without_ray(environment: Environment) -> None:
+    """Checks that `--engine ray` names the extra that it needs."""
+    environment.fails(
+        *("predict", "phantoms/test", "--engine", "ray", "--output", "rows"),
+        message='expected Ray and pyarrow for --engine ray, found neither or one; pip install "ctonnx[scale]"',
+    )
 
 
 def without_dicom(environment: Environment) -> None:

@@ -108,7 +108,7 @@ ROOMS = {
     "ctonnx_bench.experiments": "scans overheads throughput serving end_to_end",
     "ctonnx_bench.experiments.overheads": "startup predictor harness thread_spinning model_check",
     "ctonnx_bench.experiments.throughput": (
-        "streaming precisions roofline plain_training training busy_core shards path_costs"
+        "streaming precisions roofline plain_training training busy_core shards path_costs ray_engine"
     ),
     "ctonnx_bench.experiments.serving": "load server pacs_node",
     "ctonnx_bench.experiments.end_to_end": "peers folder",

@@ -95,7 +95,7 @@ RULES = (
         (
             Right(r"connections? (is |was |are |were )?refused", "the system's word for a closed port"),
             Right(r"refused\.(md|json)", "files of an export's folder keep their names"),
-            Right(r"^refusal$", "a public attribute of Predictor", r"predictor"),
+            Right(r"^refusal$", "a public attribute of Predictor", r"predictor|model_banner"),
         ),
         names=True,
     ),

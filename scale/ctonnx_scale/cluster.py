@@ -23,7 +23,8 @@ _STORE = 128 << 20  # bytes of Ray's shared memory: names and rows are small, an
 _LONGEST_FOLDER = 12  # characters: the path of a socket has at most 107, of which Ray's own names take most
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to Ray's developers
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DATA_LOG_LEVEL": "CRITICAL",  # errors are raised, with their reason
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
@@ -60,8 +61,8 @@ class ActorResources:
         if not most:
             wanted = f"{self.cpus} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
             raise CtonnxError(
-                f"expected a cluster with {wanted} for an actor, found {cpus:g} CPUs and {gpus:g} GPUs; lower --threads "
-                "or --actor-gpus, or name --actors if nodes will join"
+                f"expected a cluster with {wanted} for an actor, found {cpus:g} CPUs and {gpus:g} GPUs; lower "
+                "--threads or --actor-gpus, or name --actors if nodes will join"
             )
         return most
 

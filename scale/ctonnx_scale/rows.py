@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
         pa.field("error", pa.string()),
         pa.field(MODEL, pa.string(), nullable=False),
         pa.field("threshold", pa.float64()),
-        pa.field("time", pa.timestamp("s", tz="UTC"), nullable=False),
+        pa.field("time", pa.timestamp("ms", tz="UTC"), nullable=False),
     ]
 )
 """Columns and types of a row, whatever the model: a change is a new major version."""

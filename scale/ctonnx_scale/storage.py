@@ -14,7 +14,7 @@ from itertools import groupby
 from urllib.parse import unquote, urlsplit
 
 from pyarrow import ArrowException
-from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, S3FileSystem
 
 from ctonnx.errors import CtonnxError, ImageError
 from ctonnx.images.formats import is_text_by_name
@@ -103,7 +103,13 @@ def open_store(name: str) -> tuple[FileSystem, str]:
 
 @lru_cache(maxsize=64)
 def _opened(root: str) -> tuple[FileSystem, str]:
+    scheme, _, host = root.partition("://")
+    # pyarrow does not read these variables of AWS's own tools: the address of another server than AWS's.
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     try:
+        if scheme == "s3" and endpoint:
+            address = urlsplit(endpoint)
+            return S3FileSystem(endpoint_override=address.netloc, scheme=address.scheme), host
         store, top = FileSystem.from_uri(f"{root}/")
     except (ArrowException, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]

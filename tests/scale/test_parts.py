@@ -66,15 +66,18 @@ def test_part_is_written_when_it_is_large(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_rows_so_far_are_kept_by_ctrl_c(tmp_path: Path) -> None:
     parts = Parts(tmp_path, MODEL, resume=False)
-    with pytest.raises(KeyboardInterrupt), parts.writer() as writer:
-        writer.add(rows("a.png"))
-        raise KeyboardInterrupt
+
+    def stopped() -> None:
+        with parts.writer() as writer:
+            writer.add(rows("a.png"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert read(tmp_path) == ["a.png"]
 
 
-def test_half_written_part_of_a_killed_run_does_not_count(
-    tmp_path: Path, leave_behind: Callable[[Path], Path]
-) -> None:
+def test_half_written_part_of_a_killed_run_does_not_count(tmp_path: Path, leave_behind: Callable[[Path], Path]) -> None:
     leave_behind(tmp_path / "part-000000.parquet").write_bytes(b"PAR1")
     parts = Parts(tmp_path, MODEL, resume=True)
     assert (parts.files, list(tmp_path.iterdir())) == ([], [])
@@ -86,8 +89,8 @@ def test_folder_with_parts_needs_resume(tmp_path: Path) -> None:
     with pytest.raises(CtonnxError) as caught:
         Parts(tmp_path, MODEL, resume=False)
     assert str(caught.value) == (
-        f"expected a folder without parts for --output, found 1 part in '{tmp_path}'; add --resume to predict only what "
-        "they lack, or name another folder"
+        f"expected a folder without parts for --output, found 1 part in '{tmp_path}'; add --resume to predict only "
+        "what they lack, or name another folder"
     )
 
 

@@ -14,7 +14,7 @@ __all__ = ["ShownModel", "chosen_provider", "show_model", "show_newer_run"]
 
 
 class ShownModel(Protocol):
-    """What `show_model` prints of a `ctonnx.prediction.predictor.Predictor`, or of a model that others open."""
+    """A model to print: a `ctonnx.prediction.predictor.Predictor`, or one that other processes open."""
 
     @property
     def path(self) -> Path:

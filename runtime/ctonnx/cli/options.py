@@ -143,7 +143,7 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
             "--engine",
             type=click.Choice(["local", "ray"]),
             default="local",
-            help="local predicts in this process. ray predicts with a pool of processes on this machine, or on the "
+            help="Engine: local predicts in this process, ray with a pool of processes on this machine, or on the "
             "cluster of RAY_ADDRESS; PATH may be a file or folder at s3://, gs://, hdfs:// or abfs://, and --output is "
             "a folder of Parquet files. Needs the extra scale.",
         ),

@@ -8,4 +8,5 @@ training    training compared with timm
 busy_core   training and export while another process keeps a core busy
 shards      shards of a folder compared with the whole run, one of them killed and continued
 path_costs  bytes and time of an image from the disk to its row, and where the bottleneck is
+ray_engine  `ctonnx predict --engine ray` compared with the local engine, and the memory of its driver
 """
