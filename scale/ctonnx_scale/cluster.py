@@ -4,8 +4,10 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -129,12 +131,27 @@ def _start(options: dict[str, Any], expected: str) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     for last in (False, False, True):
         try:
-            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
+            with _quiet_stderr():
+                ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
             return
         except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError and Exception itself
             ray.shutdown()
             if last or "timed out during startup" not in str(error):
                 raise CtonnxError(f"expected {expected}, found: {str(error).partition(chr(10))[0]}") from error
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Leaves out what Ray's C++ code writes to the file of stderr as it starts, such as the level of its log."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 @contextmanager
@@ -149,7 +166,11 @@ def _session_folder(log: Log) -> Iterator[Path]:
         try:
             yield session
         finally:
-            shutil.rmtree(session, ignore_errors=True)
+            for _ in range(10):  # processes of Ray that are about to end write logs
+                shutil.rmtree(session, ignore_errors=True)
+                if not session.exists():
+                    break
+                time.sleep(0.2)
 
 
 @contextmanager

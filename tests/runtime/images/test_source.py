@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from tests.runtime.images.image_files import GREY, encoded, error_of
 
+from ctonnx.errors import ImageError
 from ctonnx.images import load as load_image
-from ctonnx.images.source import ImageSource
+from ctonnx.images.source import ImageSource, NamedBytes
 
 
 class PathLike(os.PathLike[str]):
@@ -33,6 +34,20 @@ def test_each_kind_of_source_gives_the_same_image(source_of: Callable[[Path], Im
     file.write_bytes(encoded(GREY))
     found = load_image(source_of(file))
     assert (found.mode, found.size, found.image.tobytes()) == ("L", (40, 30), bytes([100]) * 1200)
+
+
+def test_named_bytes_are_read_as_the_file_of_their_name(dicom_file: bytes) -> None:
+    """A file without the preamble is DICOM by its ending and first bytes."""
+    bare = b"\x10\x00\x10\x00" + dicom_file[132:]
+    with pytest.raises(ImageError) as here:
+        load_image(NamedBytes(bare, "s3://archive/1.png"))
+    with pytest.raises(ImageError) as dicom:
+        load_image(NamedBytes(bare, "s3://archive/1.dcm"))
+    assert here.value.source == "s3://archive/1.png"
+    assert dicom.value.source == "s3://archive/1.dcm"
+    assert here.value.reason != dicom.value.reason
+    assert "DICOM" in dicom.value.reason
+    assert load_image(NamedBytes(encoded(GREY), "s3://archive/1.png")).size == (40, 30)
 
 
 def test_file_with_undecodable_name_is_read(tmp_path: Path) -> None:

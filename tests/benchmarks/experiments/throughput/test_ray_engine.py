@@ -18,7 +18,7 @@ def test_local_engine_is_run_and_its_speed_and_memory_are_read(model: Path, phan
 
 
 def test_run_that_fails_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(CtonnxError, match=r"^expected local to predict '.*', found: \['Error: .*'\]$"):
+    with pytest.raises(CtonnxError, match=r"^expected local to predict '.*', found: \[.Error: .*\]$"):
         predict("local", tmp_path, None, 1)
 
 
