@@ -237,17 +237,17 @@ def evaluated() -> Any:
 def start_ctonnx(tmp_path: Path) -> Callable[..., "Popen[str]"]:
     """A function that starts the `ctonnx` command in a process, with the small backbone and on the CPU.
 
-    `before` is Python code that runs in the process before the command.
+    `before` is Python code that runs in the process before the command; `launcher` are Python's arguments before it.
     """
 
-    def start(*arguments: str, before: str = "") -> "Popen[str]":
+    def start(*arguments: str, before: str = "", launcher: Sequence[str] = ()) -> "Popen[str]":
         script = tmp_path / "ctonnx_small.py"
         script.write_text(_SMALL_CTONNX.format(before=before), encoding="utf-8")
         environment = {
             name: value for name, value in os.environ.items() if name not in {"LOCAL_RANK", "RANK", "NODE_RANK"}
         }
         environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
-        command = [sys.executable, str(script), *arguments]
+        command = [sys.executable, *launcher, str(script), *arguments]
         return Popen(command, cwd=tmp_path, env=environment, stdout=PIPE, stderr=PIPE, text=True)
 
     return start

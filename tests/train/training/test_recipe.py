@@ -14,6 +14,7 @@ from ctonnx_train.training.recipe import (
     class_weights,
     default_batch_size,
     image_size,
+    launched_processes,
     plan,
 )
 
@@ -228,3 +229,26 @@ def test_a_number_of_slices_is_one_of_top_k_or_auto() -> None:
         ValueError, match=r"^expected a top_k of 1 or more for the aggregate 'top-k' or 'auto', found 2 for 'max'$"
     ):
         TrainSettings(aggregate="max", top_k=2)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, None),
+        ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"}, (2, 1)),
+        ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "12"}, (4, 3)),
+        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}, (4, 2)),
+        ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train"}, (1, 1)),
+        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "interactive"}, None),
+        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "bash"}, None),
+        ({"WORLD_SIZE": "2"}, None),
+    ],
+)
+def test_the_launched_processes_are_those_of_torchrun_or_slurm(
+    variables: dict[str, str], expected: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert launched_processes() == expected

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from click.core import ParameterSource
 
 from ctonnx.cli.options import FiniteRange, threads_option
 from ctonnx.images.preprocessing import Color, Crop, Intensity, Preprocessing, Resize
@@ -26,6 +27,7 @@ from ctonnx_train.training.recipe import (
     TrainSettings,
     default_augmentation,
     default_batch_size,
+    launched_processes,
 )
 
 if TYPE_CHECKING:
@@ -146,8 +148,18 @@ def _setting(name: str, **details: Any) -> Callable[[Any], Any]:
     type=FiniteRange(0),
     help="GB of resized images to keep in memory per machine; further images are decoded each time.",
 )
-@_setting("--devices", type=click.IntRange(1), help="Number of GPUs, or of CPU processes, per machine.")
-@_setting("--nodes", type=click.IntRange(1), help="Number of machines, started by a launcher.")
+@_setting(
+    "--devices",
+    type=click.IntRange(1),
+    show_default="1; those that torchrun or srun started",
+    help="Number of GPUs, or of CPU processes, per machine.",
+)
+@_setting(
+    "--nodes",
+    type=click.IntRange(1),
+    show_default="1; those that torchrun or srun started",
+    help="Number of machines, started by a launcher.",
+)
 @threads_option
 @click.option("--compile", is_flag=True, help="Use torch.compile: pays off on GPUs and long runs.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard files to the run's folder, too.")
@@ -236,6 +248,10 @@ def train(
         )
         click.echo(f"{preview}: {images} training images, each as it is and augmented")
         return
+    if launched := launched_processes():
+        for option, number in zip(("devices", "nodes"), launched, strict=True):
+            if ctx.get_parameter_source(option) is ParameterSource.DEFAULT:
+                settings[option] = number
     processes = settings["devices"] * settings["nodes"]
     load_pytorch(threads=settings["threads"], processes=processes, compiles=settings["compile"])
     from ctonnx_train.training.train import train as run_training

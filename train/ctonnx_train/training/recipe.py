@@ -1,5 +1,6 @@
 """The training recipe: the settings, and the phases with their trained stages, epochs and learning rates."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -19,6 +20,7 @@ __all__ = [
     "default_augmentation",
     "default_batch_size",
     "image_size",
+    "launched_processes",
     "plan",
 ]
 
@@ -199,6 +201,23 @@ def default_batch_size(weights: str) -> int:
     (32, 24)
     """
     return 24 if weights == "none" else TrainSettings.batch_size
+
+
+def launched_processes() -> tuple[int, int] | None:
+    """Returns the number of processes per machine, and of machines, that torchrun or SLURM started; None without them.
+
+    SLURM's `salloc` and `srun --pty` also set its variables for a shell, in which nothing was launched.
+
+    Sources: https://docs.pytorch.org/docs/stable/elastic/run.html and https://slurm.schedmd.com/srun.html.
+    """
+    found = os.environ
+    if "TORCHELASTIC_RUN_ID" in found:
+        each, total = int(found["LOCAL_WORLD_SIZE"]), int(found["WORLD_SIZE"])
+        return each, max(1, total // each)
+    if "SLURM_NTASKS" in found and found.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        nodes = int(found.get("SLURM_NNODES", "1"))
+        return max(1, int(found["SLURM_NTASKS"]) // nodes), nodes
+    return None
 
 
 def plan(settings: TrainSettings) -> tuple[Phase, ...]:

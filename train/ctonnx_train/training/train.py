@@ -25,7 +25,7 @@ from ctonnx_train.network.threads import computing_threads
 from ctonnx_train.runs.checkpoint import STAGED
 from ctonnx_train.training.cross_fitting import cross_fit
 from ctonnx_train.training.loop.device import out_of_memory
-from ctonnx_train.training.loop.distributed import is_main_process
+from ctonnx_train.training.loop.distributed import is_main_process, lost_process, require_processes
 from ctonnx_train.training.loop.fit import require_tensorboard
 from ctonnx_train.training.preparation import Prepared, prepare
 from ctonnx_train.training.recipe import TrainSettings
@@ -77,6 +77,7 @@ def train(
         OSError: If the run's folder cannot be written.
     """
     settings = settings or TrainSettings()
+    require_processes(settings.devices, settings.nodes)
     if settings.weights not in (IMAGENET, NONE):
         settings = replace(settings, weights=str(Path(settings.weights).resolve()))  # for a resume from another folder
     plan = RunPlan(
@@ -129,6 +130,7 @@ def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> Tra
             f"expected a run of ctonnx train, found that '{unfinished.folder}' is compressed from another; resume it "
             f"with: ctonnx compress --resume {unfinished.folder}"
         )
+    require_processes(plan.settings.devices, plan.settings.nodes)
     if is_main_process():
         shutil.rmtree(unfinished.folder / STAGED, ignore_errors=True)  # of a process killed while it wrote
         remove_leftovers_of_runs(unfinished.folder, log)
@@ -200,6 +202,12 @@ def keeping_finished_epochs(
                 log(f"the finished epochs are kept; resume with: {command} --resume {run.folder}")
             elif is_new and not run.has_checkpoint:
                 shutil.rmtree(run.folder, ignore_errors=True)
+        processes = plan.settings.devices * plan.settings.nodes
+        if processes > 1 and lost_process(error):
+            raise CtonnxError(
+                f"expected all {processes} processes of the training, found that one is gone: it was killed, its machine "
+                "is out of memory, or the network between them is down; see what it said last"
+            ) from error
         if out_of_memory(error):
             if plan.compression is not None:
                 raise CtonnxError(

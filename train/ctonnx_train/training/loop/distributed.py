@@ -6,7 +6,38 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-__all__ = ["gather", "is_main_process", "share_buffers"]
+from ctonnx.errors import DataError
+from ctonnx_train.training.recipe import launched_processes
+
+__all__ = ["gather", "is_main_process", "lost_process", "require_processes", "share_buffers"]
+
+
+def require_processes(devices: int, nodes: int) -> None:
+    """Raises DataError if a launcher started other processes than `devices` on each of `nodes` machines.
+
+    Each of them would train a network of its own, and all would write the same files.
+    """
+    launched = launched_processes()
+    if launched is not None and launched != (devices, nodes):
+        raise DataError(
+            f"expected the processes that were launched: --devices {launched[0]} --nodes {launched[1]}, found --devices "
+            f"{devices} --nodes {nodes}; launch as many, with torchrun or srun"
+        )
+
+
+def lost_process(error: BaseException) -> bool:
+    """Returns whether an error, or its cause, says that another process of the training is gone.
+
+    gloo has no class of its own for it.
+    """
+    found: BaseException | None = error
+    seen: list[BaseException] = []
+    while found is not None and found not in seen:
+        if isinstance(found, distributed.DistError) or (isinstance(found, RuntimeError) and "gloo" in str(found)):
+            return True
+        seen.append(found)
+        found = found.__cause__ or found.__context__
+    return False
 
 
 def is_main_process() -> bool:
