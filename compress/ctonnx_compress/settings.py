@@ -12,7 +12,7 @@ class CompressSettings:
     Attributes:
         operations: Share of the parent's multiplications that is left at the end, above 0 and below 1.
         steps: Number of steps, each of which removes channels and then trains.
-        epochs: Number of training epochs, over all steps; the last one has three quarters of them, or more.
+        epochs: Number of training epochs, over all steps; the last one has three quarters of all, or more.
         batch_size: Images per step; None is that of the parent's training.
         max_drop: Maximum loss of accuracy, 0 to 1.
         min_agreement: Minimum top-1 agreement with the parent, 0 to 1.

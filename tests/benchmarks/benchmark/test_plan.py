@@ -84,7 +84,7 @@ def test_throughput_is_that_of_real_files(model: Path, phantoms: Path, monkeypat
 def test_rate_counts_the_images_of_the_time_that_they_took(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file takes a second by this clock, so a pass of 10 seconds has 11 files."""
     clock = [0.0]
-    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr("ctonnx_bench.benchmark.plan.time.perf_counter", lambda: clock[0])
 
     class Slow:
         def predict_many(self, files: list[str]) -> list[str]:

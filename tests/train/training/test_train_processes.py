@@ -49,10 +49,13 @@ def test_a_killed_process_ends_the_others_and_the_training_can_be_resumed(
     run = Run(tmp_path / "runs/run")
     assert len(rows_of(run)) == 2
     assert "resume with: ctonnx train --resume runs/run" in error
-    if not launcher:  # torchrun ends the others itself, and says which one was killed
+    if not launcher:  # torchrun ends the others itself, and reports which one was killed
         assert process.returncode == 2
         assert "Traceback" not in error
-        assert error.splitlines()[-1].startswith("Error: expected all 2 processes of the training, found that one is gone")
+        assert error.splitlines()[-1].startswith(
+            "Error: expected all 2 processes of the training, found that one is gone"
+        )
+        return
     resumed = start_ctonnx("train", "--resume", "runs/run", launcher=launcher)
     _, error = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, error
@@ -60,7 +63,7 @@ def test_a_killed_process_ends_the_others_and_the_training_can_be_resumed(
     assert load_checkpoint(run).record.settings["devices"] == 2
 
 
-def test_another_number_of_processes_than_was_launched_is_refused(
+def test_another_number_of_processes_than_was_launched_is_rejected(
     images_in: ImagesIn, tmp_path: Path, start_ctonnx: Callable[..., "Popen[str]"]
 ) -> None:
     images_in(tmp_path / "scans", {"train/a": 5, "train/b": 4, "valid/a": 3, "valid/b": 2})
@@ -68,8 +71,8 @@ def test_another_number_of_processes_than_was_launched_is_refused(
     _, error = process.communicate(timeout=120)
     assert process.returncode != 0
     assert (
-        "Error: expected the processes that were launched: --devices 2 --nodes 1, found --devices 3 --nodes 1; launch as "
-        "many, with torchrun or srun"
+        "Error: expected the processes that were launched: --devices 2 --nodes 1, found --devices 3 --nodes 1; launch "
+        "as many, with torchrun or srun"
     ) in error
     assert not (tmp_path / "runs").exists()
 

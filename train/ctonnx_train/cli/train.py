@@ -249,9 +249,11 @@ def train(
         click.echo(f"{preview}: {images} training images, each as it is and augmented")
         return
     if launched := launched_processes():
-        for option, number in zip(("devices", "nodes"), launched, strict=True):
-            if ctx.get_parameter_source(option) is ParameterSource.DEFAULT:
-                settings[option] = number
+        settings |= {
+            option: number
+            for option, number in zip(("devices", "nodes"), launched, strict=True)
+            if ctx.get_parameter_source(option) is ParameterSource.DEFAULT
+        }
     processes = settings["devices"] * settings["nodes"]
     load_pytorch(threads=settings["threads"], processes=processes, compiles=settings["compile"])
     from ctonnx_train.training.train import train as run_training

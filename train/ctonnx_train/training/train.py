@@ -205,8 +205,8 @@ def keeping_finished_epochs(
         processes = plan.settings.devices * plan.settings.nodes
         if processes > 1 and lost_process(error):
             raise CtonnxError(
-                f"expected all {processes} processes of the training, found that one is gone: it was killed, its machine "
-                "is out of memory, or the network between them is down; see what it said last"
+                f"expected all {processes} processes of the training, found that one is gone: it was killed, or out of "
+                "memory, or the network between them is down; see its last lines"
             ) from error
         if out_of_memory(error):
             if plan.compression is not None:

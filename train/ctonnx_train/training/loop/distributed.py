@@ -20,13 +20,13 @@ def require_processes(devices: int, nodes: int) -> None:
     launched = launched_processes()
     if launched is not None and launched != (devices, nodes):
         raise DataError(
-            f"expected the processes that were launched: --devices {launched[0]} --nodes {launched[1]}, found --devices "
-            f"{devices} --nodes {nodes}; launch as many, with torchrun or srun"
+            f"expected the processes that were launched: --devices {launched[0]} --nodes {launched[1]}, found "
+            f"--devices {devices} --nodes {nodes}; launch as many, with torchrun or srun"
         )
 
 
 def lost_process(error: BaseException) -> bool:
-    """Returns whether an error, or its cause, says that another process of the training is gone.
+    """Returns whether an error, or its cause, shows that another process of the training is gone.
 
     gloo has no class of its own for it.
     """
