@@ -202,8 +202,8 @@ def keeping_finished_epochs(
                 log(f"the finished epochs are kept; resume with: {command} --resume {run.folder}")
             elif is_new and not run.has_checkpoint:
                 shutil.rmtree(run.folder, ignore_errors=True)
-        processes = plan.settings.devices * plan.settings.nodes
-        if processes > 1 and lost_process(error):
+        if lost_process(error):
+            processes = plan.settings.devices * plan.settings.nodes
             raise CtonnxError(
                 f"expected all {processes} processes of the training, found that one is gone: it was killed, or out of "
                 "memory, or the network between them is down; see its last lines"
