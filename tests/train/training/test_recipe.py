@@ -237,17 +237,18 @@ def test_a_number_of_slices_is_one_of_top_k_or_auto() -> None:
         ({}, None),
         ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"}, (2, 1)),
         ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "12"}, (4, 3)),
-        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}, (4, 2)),
-        ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train"}, (1, 1)),
-        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "interactive"}, None),
-        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "bash"}, None),
+        ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}, (4, 2)),
+        ({"SLURM_STEP_ID": "3", "SLURM_JOB_NAME": "train"}, (1, 1)),
+        ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "interactive"}, None),
+        ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "bash"}, None),
+        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}, None),  # a batch script's own shell
         ({"WORLD_SIZE": "2"}, None),
     ],
 )
 def test_the_launched_processes_are_those_of_torchrun_or_slurm(
     variables: dict[str, str], expected: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS"):
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_STEP_ID", "SLURM_NTASKS", "SLURM_NNODES", "SLURM_JOB_NAME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

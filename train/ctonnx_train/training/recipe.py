@@ -206,7 +206,8 @@ def default_batch_size(weights: str) -> int:
 def launched_processes() -> tuple[int, int] | None:
     """Returns the number of processes per machine, and of machines, that torchrun or SLURM started; None without them.
 
-    SLURM's `salloc` and `srun --pty` also set its variables for a shell, in which nothing was launched.
+    SLURM also sets its variables for the shell of `salloc` and `srun --pty`, and for a batch script, in which nothing
+    was launched: only a step of srun has a number, and is not an interactive shell.
 
     Sources: https://docs.pytorch.org/docs/stable/elastic/run.html and https://slurm.schedmd.com/srun.html.
     """
@@ -214,9 +215,9 @@ def launched_processes() -> tuple[int, int] | None:
     if "TORCHELASTIC_RUN_ID" in found:
         each, total = int(found["LOCAL_WORLD_SIZE"]), int(found["WORLD_SIZE"])
         return each, max(1, total // each)
-    if "SLURM_NTASKS" in found and found.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+    if "SLURM_STEP_ID" in found and found.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         nodes = int(found.get("SLURM_NNODES", "1"))
-        return max(1, int(found["SLURM_NTASKS"]) // nodes), nodes
+        return max(1, int(found.get("SLURM_NTASKS", "1")) // nodes), nodes
     return None
 
 
