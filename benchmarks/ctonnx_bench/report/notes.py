@@ -1,6 +1,6 @@
 """Notes below the table of a benchmark: failures, warnings and their reasons."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ctonnx.inference.providers import PROVIDERS, int8_targets
@@ -9,7 +9,7 @@ from ctonnx.parity.rounding import shown
 from ctonnx.system.cpu import architecture
 from ctonnx.system.text import counted
 
-__all__ = ["RIGHT", "notes"]
+__all__ = ["RIGHT", "notes", "unreliable_lines"]
 
 RIGHT = (
     "right: the outputs agree with the reference within the bounds of the gate; it does not mean a correct diagnosis"
@@ -57,13 +57,7 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
             "OpenVINO, its INT8: calibrated on the same images that it is checked on, which is optimistic; use --data "
             "with training images"
         )
-    if any(case["doubts"] for case in document["cases"]):
-        lines.append("~ unreliable measurement, ! the machine was slowed down; see the notes below")
-    unreliable: dict[str, list[str]] = {}
-    for case in document["cases"]:
-        for warning in case["doubts"]:
-            unreliable.setdefault(warning, []).append(_named(case))
-    lines += [f"{warning}: {'; '.join(names)}" for warning, names in unreliable.items()]
+    lines += unreliable_lines(document["cases"], "title")
     for title, found in document["mlperf"].items():
         measures = []
         if found["single_stream_ms"] is not None:
@@ -127,6 +121,16 @@ def _made_for_others(document: Mapping[str, Any]) -> list[str]:
                 f"INT8 exported for --target {better[target]} computes the same outputs faster"
             )
     return lines
+
+
+def unreliable_lines(cases: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    """Returns a line for each reason why measurements are unreliable, with their cases; `name` is the key of a name."""
+    unreliable: dict[str, list[str]] = {}
+    for case in cases:
+        for warning in case["doubts"]:
+            unreliable.setdefault(warning, []).append(f"{case[name]}, batch {case['batch_size']}")
+    first = ["~ unreliable measurement, ! the machine was slowed down; see the notes below"] if unreliable else []
+    return first + [f"{warning}: {'; '.join(names)}" for warning, names in unreliable.items()]
 
 
 def _named(case: Mapping[str, Any]) -> str:

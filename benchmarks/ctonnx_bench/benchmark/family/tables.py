@@ -6,6 +6,7 @@ from typing import Any
 from ctonnx.parity.rounding import cautious, rounded_down
 from ctonnx.system.text import aligned, counted, quoted, table
 from ctonnx_bench.analysis.statistics import marks
+from ctonnx_bench.report.notes import unreliable_lines
 from ctonnx_bench.report.tables import environment_lines, file_lines
 
 __all__ = ["columns", "markdown", "notes", "terminal"]
@@ -107,13 +108,7 @@ def notes(document: Mapping[str, Any]) -> list[str]:
             f"unjudged: no golden.npz is beside {quoted(about['unjudged'])}, which would show whether the outputs are "
             "right"
         )
-    if any(case["doubts"] for case in document["cases"]):
-        lines.append("~ unreliable measurement, ! the machine was slowed down; see the notes below")
-    unreliable: dict[str, list[str]] = {}
-    for case in document["cases"]:
-        for warning in case["doubts"]:
-            unreliable.setdefault(warning, []).append(_named(case))
-    return lines + [f"{warning}: {'; '.join(names)}" for warning, names in unreliable.items()]
+    return lines + unreliable_lines(document["cases"], "contender")
 
 
 def _cells(case: Mapping[str, Any], first: str) -> dict[str, str]:
