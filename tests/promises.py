@@ -212,14 +212,32 @@ def without_tiff(environment: Environment) -> None:
     expect([error.endswith('; pip install "ctonnx[tiff]"') for error in errors], [True], str(errors))
 
 
-def serve(environment: Environment, *, reads_dicom: bool) -> None:
-    """Starts the server, requests its health and a prediction, and stops it."""
-    server = environment.start("serve", "--port", "0")
+_ASK_OVER_GRPC = """
+import sys, grpc
+ask = grpc.insecure_channel(sys.argv[1]).unary_unary("/inference.GRPCInferenceService/ServerReady")
+assert ask(b"", timeout=30) == b"\\x08\\x01"  # the field `ready` is true
+"""
+
+
+def serve(environment: Environment, *, reads_dicom: bool, has_grpc: bool = False) -> None:
+    """Starts the server, requests its health and a prediction, and stops it; without gRPC, that port is an error."""
+    if not has_grpc:
+        environment.fails(
+            "serve", "--grpc-port", "0", message='for --grpc-port, found none; pip install "ctonnx[grpc]"'
+        )
+    server = environment.start("serve", "--port", "0", *(("--grpc-port", "0") if has_grpc else ()))
     try:
         lines = iter(server.stderr.readline, "") if server.stderr else iter(())
+        over_grpc = next(line.split()[2] for line in lines if line.startswith("serving gRPC: ")) if has_grpc else None
         address = next((line.split()[1] for line in lines if line.startswith("serving: ")), None)
         if address is None:
             raise CheckError(f"ctonnx serve ended with exit code {server.wait()} before it was ready")
+        if over_grpc:
+            run(
+                [environment.programs / "python", "-c", _ASK_OVER_GRPC, over_grpc],
+                environment.work,
+                environment.variables,
+            )
         with urllib.request.urlopen(f"{address}/v2/health/ready", timeout=30) as response:  # noqa: S310
             expect(response.status, 200)
         scan = _scan(environment) if reads_dicom else next((environment.work / "phantoms/test").rglob("*.png"))

@@ -55,7 +55,8 @@ ROOMS = {
     "ctonnx.server.pacs.node": "settings spool outbox receiver sender worker node status page",
     "ctonnx.server.pacs.results": "uids codes source document report key_objects picture secondary_capture folder",
     "ctonnx.server.pacs.results.report": "terms content_items image_groups structured_report",
-    "ctonnx.server": "settings metrics transport engine api app page pacs",
+    "ctonnx.server": "settings metrics transport engine api app grpc page pacs",
+    "ctonnx.server.grpc": "messages translation calls listener",
     "ctonnx.server.transport": "errors budgets file_names multipart uploads middleware connection lifecycle",
     "ctonnx.server.engine": "batching classification service",
     "ctonnx.server.api": "open_inference triton model_info schemas openapi",
@@ -229,6 +230,7 @@ def test_runtime_imports_nothing_but_its_four_libraries() -> None:
     raw = PACKAGES["ctonnx"] / "images/raster/raw_samples.py"
     pacs = set((PACKAGES["ctonnx"] / "server/pacs").rglob("*.py"))
     server = set((PACKAGES["ctonnx"] / "server").rglob("*.py")) - pacs
+    calls = set((PACKAGES["ctonnx"] / "server/grpc").rglob("*.py"))
     rest = set(PACKAGES["ctonnx"].rglob("*.py")) - server - pacs - dicom - {raw}
 
     def libraries(files: Iterable[Path]) -> set[str]:
@@ -241,7 +243,16 @@ def test_runtime_imports_nothing_but_its_four_libraries() -> None:
     assert libraries({page}) == {"prometheus_client", "starlette", "uvicorn"}
     of_nodes = {"PIL", "dicomweb_client", "highdicom", "numpy", "pydicom", "pynetdicom", "requests"}
     assert libraries(pacs - {page}) == of_nodes
-    assert libraries(server) == {"PIL", "h11", "numpy", "prometheus_client", "python_multipart", "starlette", "uvicorn"}
+    assert libraries(calls) == {"google", "grpc", "numpy", "starlette"}  # imported only for `--grpc-port`
+    assert libraries(server - calls) == {
+        "PIL",
+        "h11",
+        "numpy",
+        "prometheus_client",
+        "python_multipart",
+        "starlette",
+        "uvicorn",
+    }
 
 
 def test_pydicom_is_imported_only_where_dicom_files_are_read_drawn_or_made() -> None:

@@ -6,8 +6,9 @@ transport/  sockets, connections, request limits, uploads
 engine/     queue, batches and predictions of one model
 api/        protocols and the OpenAPI document
 app         the routes
+grpc/       the Open Inference Protocol over gRPC
 page/       the page
 pacs/       results as DICOM objects, and a DICOM node
 
-Only this package imports what the extras `[serve]` and `[pacs]` install.
+Only this package imports what the extras `[serve]`, `[grpc]` and `[pacs]` install.
 """

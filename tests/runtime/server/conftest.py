@@ -4,6 +4,8 @@ import http.client
 import io
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -109,6 +111,41 @@ def running(predictor: Predictor, settings: Settings) -> Iterator[Server]:
         app.stopping = True
         thread.join(WAIT)
         assert not thread.is_alive()
+
+
+@dataclass(frozen=True)
+class Process:
+    """A server in a process."""
+
+    process: "subprocess.Popen[str]"
+    log: list[str]
+    server: Server
+
+    def end(self) -> tuple[int, str]:
+        """Waits for the end, and returns the exit code and the log since the server was ready."""
+        _, rest = self.process.communicate(timeout=WAIT)
+        return self.process.returncode, rest
+
+
+@contextmanager
+def started(model: Path, *options: str) -> Iterator[Process]:
+    command = [sys.executable, "-m", "ctonnx", "serve", "--model", str(model), "--port", "0", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        alarm = threading.Timer(WAIT, process.kill)
+        alarm.start()
+        try:
+            assert process.stderr is not None
+            log: list[str] = []
+            while line := process.stderr.readline():
+                log.append(line)
+                if line.startswith("serving: "):
+                    break
+            assert log, process.wait()
+            port = int(log[-1].rpartition(":")[2])
+            yield Process(process, log, Server(port, RequestMiddleware(None, lambda *_: None)))  # type: ignore[arg-type]
+        finally:
+            alarm.cancel()
+            process.kill()
 
 
 class PausedPredictor(Predictor):

@@ -1,4 +1,4 @@
-"""`ctonnx serve`: a web page and an HTTP API."""
+"""`ctonnx serve`: a web page, an HTTP API, and the Open Inference Protocol over gRPC."""
 
 import os
 import re
@@ -13,11 +13,13 @@ import click
 
 from ctonnx.cli.model_banner import chosen_provider, show_model
 from ctonnx.cli.options import FiniteRange, automatic_provider_option, fallback_option, model_option, threads_option
+from ctonnx.errors import CtonnxError
 from ctonnx.server.settings import Limits, Settings
 from ctonnx.system.text import counted
 
 if TYPE_CHECKING:
     from ctonnx.inference.providers import Provider
+    from ctonnx.server.grpc.listener import GrpcListener
 
 __all__ = ["serve"]
 
@@ -43,6 +45,11 @@ def _origins(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
 @threads_option
 @click.option("--host", default="127.0.0.1", help="Address or host name to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, help="Port; 0 takes a free one.")
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(0, 65535),
+    help="Port of the Open Inference Protocol over gRPC, on the same host; 0 takes a free one. Needs the extra grpc.",
+)
 @click.option(
     "--max-batch", type=click.IntRange(1), help="Maximum number of images per batch.  [default: 4 on a CPU, else 32]"
 )
@@ -100,6 +107,7 @@ def serve(
     threads: int | None,
     host: str,
     port: int,
+    grpc_port: int | None,
     max_batch: int | None,
     max_delay_ms: float,
     queue: int,
@@ -115,13 +123,15 @@ def serve(
     """Serve a web page and an HTTP API.
 
     / is a page to drop scans on, /v1/classify predicts uploaded files, /v2 is the Open Inference Protocol, /metrics is
-    for Prometheus, /openapi.json describes them. At SIGTERM and Ctrl-C, requests in progress are finished first.
+    for Prometheus, /openapi.json describes them. --grpc-port adds the protocol over gRPC, with the same key,
+    certificate and limits. At SIGTERM and Ctrl-C, requests in progress are finished first.
 
     \b
     Examples:
       ctonnx serve
       ctonnx serve --model runs/lungs --port 9000
       ctonnx serve --provider auto
+      ctonnx serve --grpc-port 8001
       ctonnx serve --host 0.0.0.0 --api-key-file key --tls-cert cert.pem --tls-key key.pem
       curl --data-binary @scan.png -H "Content-Type: image/png" http://127.0.0.1:8000/v1/classify
     """
@@ -136,6 +146,7 @@ def serve(
 
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("expected both --tls-cert and --tls-key, found one of them")
+    listener_type = None if grpc_port is None else _grpc_listener()
     if queue < max_files:
         raise click.UsageError(
             f"expected a --queue of at least the {max_files} images that one request may have, found {queue}; use "
@@ -155,6 +166,9 @@ def serve(
     with ExitStack() as ends:
         sockets = bind(host, port)
         for taken in sockets:
+            ends.callback(taken.close)
+        grpc_sockets = [] if grpc_port is None else bind(host, grpc_port, "--grpc-port")
+        for taken in grpc_sockets:
             ends.callback(taken.close)
         chosen = chosen_provider(provider, model, threads, spinning=False)
         # Idle threads that sleep leave the cores to decoding and to responses, and an idle server uses no CPU time.
@@ -176,21 +190,39 @@ def serve(
         ):
             click.echo(f"warning: {warning}", err=True)
         scheme = "http" if tls_cert is None else "https"
-        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
+        name = f"[{host}]" if ":" in host else host
+        lines = [f"serving: {scheme}://{name}:{sockets[0].getsockname()[1]}"]
         app = make_app(predictor, settings, version=ctonnx.__version__)
+        listener = None
+        if listener_type is not None:
+            lines.insert(0, f"serving gRPC: {name}:{grpc_sockets[0].getsockname()[1]}")
+            listener = listener_type(app, grpc_sockets, settings, certificate=tls_cert, private_key=tls_key)
         ended_by = run(
             app,
             sockets,
             grace=2 * time_limit,
-            ready=lambda: click.echo(f"serving: {address}", err=True),
+            ready=lambda: click.echo("\n".join(lines), err=True),
             stopping=lambda requests: click.echo(
                 f"stopping: {counted(requests, 'request')} to finish; a second signal aborts them", err=True
             ),
             certificate=tls_cert,
             private_key=tls_key,
+            listener=listener,
         )
     if ended_by:
         signal.raise_signal(ended_by)  # the exit code and the message are those of every command
+
+
+def _grpc_listener() -> "type[GrpcListener]":
+    try:
+        from ctonnx.server.grpc.listener import GrpcListener
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("google", "grpc"):
+            raise  # without the extra serve
+        raise CtonnxError(
+            f"expected the package '{error.name}' for --grpc-port, found none; pip install \"ctonnx[grpc]\""
+        ) from error
+    return GrpcListener
 
 
 def _key(file: Path) -> str:

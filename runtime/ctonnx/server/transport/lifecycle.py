@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import uvicorn
 
@@ -22,7 +22,7 @@ from ctonnx.errors import CtonnxError
 from ctonnx.server.transport.connection import Connection
 from ctonnx.server.transport.middleware import RequestMiddleware
 
-__all__ = ["bind", "is_reachable", "serve"]
+__all__ = ["Listener", "bind", "is_reachable", "serve"]
 
 _KEEP_ALIVE = 75  # seconds; proxies keep idle connections for 60 and should close them first
 _BACKLOG = 512
@@ -32,8 +32,23 @@ _NO_PASSWORD = "none is given"  # noqa: S105  # without it, OpenSSL prompts for 
 _HANG_UP: int | None = getattr(signal, "SIGHUP", None)  # POSIX only
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
+class Listener(Protocol):
+    """Another port of the application, in the same event loop."""
+
+    async def start(self) -> None:
+        """Accepts requests."""
+
+    async def stop(self) -> None:
+        """Ends the requests that are left, and closes the port."""
+
+
+def bind(host: str, port: int, option: str = "--port") -> list[socket.socket]:
     """Binds a port on all addresses of a host, without accepting connections yet.
+
+    Args:
+        host: Name or address.
+        port: Port; 0 is a free one.
+        option: Option of the port, for messages.
 
     Raises:
         CtonnxError: If the host is unknown or the port is not available.
@@ -58,8 +73,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
         for taken in sockets:
             taken.close()
         reason = {
-            errno.EADDRINUSE: "it is in use; choose another one with --port, or stop the program that uses it",
-            errno.EACCES: "this user is not permitted to; choose a port from 1024 on with --port",
+            errno.EADDRINUSE: f"it is in use; choose another one with {option}, or stop the program that uses it",
+            errno.EACCES: f"this user is not permitted to; choose a port from 1024 on with {option}",
             errno.EADDRNOTAVAIL: "this machine has no such address; see --host",
         }.get(error.errno or 0, error.strerror or str(error))
         raise CtonnxError(f"expected to listen on port {port} of '{host}': {reason}") from error
@@ -80,6 +95,7 @@ def serve(
     stopping: Callable[[int], None] = lambda requests: None,
     certificate: Path | None = None,
     private_key: Path | None = None,
+    listener: Listener | None = None,
 ) -> int:
     """Serves until a signal stops the server and the requests in progress are complete.
 
@@ -91,6 +107,7 @@ def serve(
         stopping: Called after the signal with the number of requests in progress, if there are any.
         certificate: TLS certificate with its chain, in PEM.
         private_key: Private key of the certificate.
+        listener: Another port; it is open when `ready` is called.
 
     Returns:
         0 after SIGTERM if all requests were completed, else the signal's number.
@@ -124,7 +141,7 @@ def serve(
             f"expected a certificate in '{certificate}' and its private key, without a password, in '{private_key}', "
             f"both in PEM, found something else ({error.reason or error})"
         ) from error
-    server = _Server(config, grace, ready, stopping)
+    server = _Server(config, grace, ready, stopping, listener)
     asyncio.run(server.serve(list(sockets)))
     return 0 if server.signal == signal.SIGTERM and not server.force_exit else server.signal
 
@@ -146,11 +163,17 @@ class _Server(uvicorn.Server):
     """uvicorn's server; after a signal it rejects new requests until those in progress are complete."""
 
     def __init__(
-        self, config: uvicorn.Config, grace: float, ready: Callable[[], None], stopping: Callable[[int], None]
+        self,
+        config: uvicorn.Config,
+        grace: float,
+        ready: Callable[[], None],
+        stopping: Callable[[int], None],
+        listener: Listener | None,
     ) -> None:
         super().__init__(config)
         self._app = cast(RequestMiddleware, config.app)
         self._grace, self._ready, self._stopping = grace, ready, stopping
+        self._listener = listener
         self._until = math.inf  # no signal yet
         self._is_exhausted = self._is_reported = False
         self.signal = int(signal.SIGTERM)
@@ -158,6 +181,12 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().set_exception_handler(self._log_once)
         await super().startup(sockets)
+        if self._listener is not None:
+            try:
+                await self._listener.start()
+            except BaseException:
+                await super().shutdown(sockets)
+                raise
         self._ready()
 
     def _log_once(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -171,6 +200,8 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.force_exit:
             await self._cancel_requests()
+        if self._listener is not None:
+            await self._listener.stop()
         await super().shutdown(sockets)
         if self.force_exit:  # set during the shutdown; uvicorn does not shut the application down then
             await self._cancel_requests()

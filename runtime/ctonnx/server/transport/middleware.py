@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["HEADERS", "OPEN", "ApiKeyMiddleware", "RequestMiddleware"]
+__all__ = ["HEADERS", "OPEN", "ApiKey", "ApiKeyMiddleware", "RequestMiddleware"]
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -91,11 +91,25 @@ def _stopping() -> JSONResponse:
     return JSONResponse({"error": message}, 503, {"Retry-After": "5", "Connection": "close"})
 
 
+class ApiKey:
+    """An API key; only its digest is kept."""
+
+    def __init__(self, key: str) -> None:
+        self._digest = _digest(key.encode())
+
+    def matches(self, authorization: str) -> bool:
+        """Returns whether the value of the header `Authorization` has the key."""
+        scheme, _, given = authorization.partition(" ")
+        # All digests have the same length, so the time of the comparison does not leak the key's.
+        is_equal = hmac.compare_digest(_digest(given.strip().encode()), self._digest)
+        return is_equal and scheme.lower() == "bearer"
+
+
 class ApiKeyMiddleware:
     """Rejects requests without the API key, which they send as `Authorization: Bearer KEY`."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
-        self._app, self._digest = app, _digest(key.encode())
+        self._app, self._key = app, ApiKey(key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles a request."""
@@ -107,10 +121,7 @@ class ApiKeyMiddleware:
         await self._app(scope, receive, send)
 
     def _is_valid(self, headers: Headers) -> bool:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        # All digests have the same length, so the time of the comparison does not leak the key's.
-        is_equal = hmac.compare_digest(_digest(given.strip().encode()), self._digest)
-        return is_equal and scheme.lower() == "bearer"
+        return self._key.matches(headers.get("authorization", ""))
 
 
 def _digest(key: bytes) -> bytes:

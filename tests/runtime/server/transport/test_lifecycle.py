@@ -9,55 +9,17 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
-from tests.runtime.server.conftest import WAIT, Server
+from tests.runtime.server.conftest import WAIT, started
 
 from ctonnx.errors import CtonnxError
 from ctonnx.server.transport.lifecycle import bind, is_reachable
-from ctonnx.server.transport.middleware import RequestMiddleware
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-
-
-@dataclass(frozen=True)
-class Process:
-    """A server in a process."""
-
-    process: "subprocess.Popen[str]"
-    log: list[str]
-    server: Server
-
-    def end(self) -> tuple[int, str]:
-        """Waits for the end, and returns the exit code and the log since the server was ready."""
-        _, rest = self.process.communicate(timeout=WAIT)
-        return self.process.returncode, rest
-
-
-@contextmanager
-def started(model: Path, *options: str) -> Iterator[Process]:
-    command = [sys.executable, "-m", "ctonnx", "serve", "--model", str(model), "--port", "0", *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        alarm = threading.Timer(WAIT, process.kill)
-        alarm.start()
-        try:
-            assert process.stderr is not None
-            log: list[str] = []
-            while line := process.stderr.readline():
-                log.append(line)
-                if line.startswith("serving: "):
-                    break
-            assert log, process.wait()
-            port = int(log[-1].rpartition(":")[2])
-            yield Process(process, log, Server(port, RequestMiddleware(None, lambda *_: None)))  # type: ignore[arg-type]
-        finally:
-            alarm.cancel()
-            process.kill()
 
 
 def test_server_logs_its_model_and_ends_with_zero_on_sigterm(model: Path, png: bytes) -> None:
