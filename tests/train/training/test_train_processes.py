@@ -6,8 +6,10 @@ from subprocess import Popen
 from typing import TypeAlias
 
 import pytest
+from click.testing import CliRunner
 
 from ctonnx.artifacts.run import Run
+from ctonnx.cli.main import main
 from ctonnx_train.runs.checkpoint import load_checkpoint
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
@@ -77,19 +79,24 @@ def test_another_number_of_processes_than_was_launched_is_rejected(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.usefixtures("on_the_cpu", "no_plots")
 def test_two_processes_learn_as_one_with_the_doubled_batch(
-    images_in: ImagesIn, tmp_path: Path, start_ctonnx: Callable[..., "Popen[str]"], rows_of: RowsOf
+    images_in: ImagesIn,
+    tmp_path: Path,
+    start_ctonnx: Callable[..., "Popen[str]"],
+    rows_of: RowsOf,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images_in(tmp_path / "scans", {"train/a": 16, "train/b": 16, "valid/a": 4, "valid/b": 4})
-    words = ("--weights", "none", "--image-size", "32", "--precision", "fp32", "--epochs", "4", "--imbalance", "none")
-    losses = []
-    for name, devices, batch in (("one", "1", "8"), ("two", "2", "4")):
-        more = ("--devices", devices, "--batch-size", batch, "--name", name)
-        process = start_ctonnx("train", "scans", *words, *more)
-        _, error = process.communicate(timeout=120)
-        assert process.returncode == 0, error
-        losses.append([float(row["train_loss"]) for row in rows_of(Run(tmp_path / "runs" / name))])
-    one, two = losses
+    options = ("--weights", "none", "--image-size", "32", "--precision", "fp32", "--epochs", "4", "--imbalance", "none")
+    words = ("train", "scans", *options)
+    process = start_ctonnx(*words, "--devices", "2", "--batch-size", "4", "--name", "two")
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    monkeypatch.chdir(tmp_path)
+    alone = CliRunner().invoke(main, [*words, "--devices", "1", "--batch-size", "8", "--name", "one"])
+    assert alone.exit_code == 0, alone.output
+    one, two = ([float(row["train_loss"]) for row in rows_of(Run(tmp_path / "runs" / name))] for name in ("one", "two"))
     # The same images in each step; other draws of the augmentation, and batch statistics of half of the images.
     assert two == pytest.approx(one, abs=0.1)
     assert two != one
