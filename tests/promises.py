@@ -223,7 +223,10 @@ def serve(environment: Environment, *, reads_dicom: bool, has_grpc: bool = False
     """Starts the server, requests its health and a prediction, and stops it; without gRPC, that port is an error."""
     if not has_grpc:
         environment.fails(
-            "serve", "--grpc-port", "0", message='for --grpc-port, found none; pip install "ctonnx[grpc]"'
+            "serve",
+            "--grpc-port",
+            "0",
+            message="expected the package 'grpc' for --grpc-port, found none; pip install \"ctonnx[grpc]\"",
         )
     server = environment.start("serve", "--port", "0", *(("--grpc-port", "0") if has_grpc else ()))
     try:
