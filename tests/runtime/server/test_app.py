@@ -1,5 +1,6 @@
 """Routes: requests and responses over HTTP."""
 
+import asyncio
 import base64
 import io
 import threading
@@ -10,13 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from numpy.typing import NDArray
 from PIL import Image
 from tests.runtime.server.conftest import WAIT, PausedPredictor, Response, Server, encoded, multipart, running
 from tritonclient.utils import InferenceServerException
 
 from ctonnx.images import load, to_pixels
+from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.app import make_app
+from ctonnx.server.engine.batching import Batcher
 from ctonnx.server.settings import Limits, Settings
 
 NAME = "model.fp32"
@@ -303,14 +307,22 @@ def test_waiting_work_of_a_disconnected_client_is_cancelled(paused: PausedPredic
         assert server.metric('ctonnx_requests_total{route="classify",status="499"}') == 1
 
 
-def test_waiting_images_are_run_together(paused: PausedPredictor, png: bytes) -> None:
+def test_waiting_images_are_run_together(paused: PausedPredictor, png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     paused.go.set()
+    decoded = threading.Semaphore(0)
+    submit = Batcher.submit
+
+    def submit_and_count(self: Batcher, pixels: NDArray[np.uint8]) -> "asyncio.Future[Outputs]":
+        found = submit(self, pixels)
+        decoded.release()
+        return found
+
     with running(paused, Settings(max_batch=4)) as server, ThreadPoolExecutor(12) as pool:
+        monkeypatch.setattr(Batcher, "submit", submit_and_count)  # after the warm-up
         paused.batches.clear()
         paused.go.clear()
         requests = [pool.submit(server.classify, png) for _ in range(12)]
-        while server.metric("ctonnx_images_under_way") < 12:
-            pass
+        assert all(decoded.acquire(timeout=WAIT) for _ in range(12))  # images in progress may still be decoded
         paused.go.set()
         responses = [request.result() for request in requests]
         assert [response.status for response in responses] == [200] * 12
