@@ -1,5 +1,6 @@
 """The port for gRPC of a server in a process: TLS, a port in use, the end at a signal, a missing library."""
 
+import asyncio
 import shutil
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
@@ -14,6 +16,11 @@ from tests.runtime.cli.blocked_imports import ctonnx
 from tests.runtime.server.conftest import WAIT, started
 from tests.runtime.server.grpc.test_calls import NAME, pixels
 from tritonclient.utils import InferenceServerException
+
+from ctonnx.server.grpc.listener import GrpcListener
+from ctonnx.server.settings import Settings
+from ctonnx.server.transport.lifecycle import bind
+from ctonnx.server.transport.middleware import RequestMiddleware
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -75,3 +82,25 @@ def test_missing_extra_ends_in_one_sentence(package: str, model: Path) -> None:
     assert done.stderr == (
         f"Error: expected the package '{package}' for --grpc-port, found none; pip install \"ctonnx[grpc]\"\n"
     )
+
+
+def test_call_in_progress_when_the_port_closes_gets_the_reason() -> None:
+    async def never(scope: object, receive: object, send: object) -> None:
+        await asyncio.Event().wait()
+
+    async def close_during_a_call() -> tuple[grpc.StatusCode, str]:
+        app = RequestMiddleware(never, lambda *arguments: None)
+        sockets = bind("127.0.0.1", 0)
+        port = sockets[0].getsockname()[1]
+        listener = GrpcListener(app, sockets, Settings())
+        await listener.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/inference.GRPCInferenceService/ServerMetadata")(b"", timeout=WAIT)
+            async with asyncio.timeout(WAIT):
+                while not app.in_progress:
+                    await asyncio.sleep(0.01)
+                await listener.stop()
+            return await call.code(), await call.details()
+
+    found = asyncio.run(close_during_a_call())
+    assert found == (grpc.StatusCode.UNAVAILABLE, "the server is stopping; try again later")
