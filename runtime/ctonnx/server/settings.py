@@ -1,8 +1,11 @@
 """Settings of the server: limits of a request, queue and batches of the model, access."""
 
+import re
 from dataclasses import dataclass, field
 
 __all__ = ["Limits", "Settings"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")  # a part of an address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,7 @@ class Settings:
         max_delay: Seconds that a batch that is not full waits for more images while another one is computed.
         key: API key that requests must send; None accepts all requests.
         origins: Origins of other sites' pages that may read responses (CORS); `*` is any.
+        model_name: Name of the model in addresses and responses; None is the name of its file without `.onnx`.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -53,6 +57,7 @@ class Settings:
     max_delay: float = 0.0
     key: str | None = None
     origins: tuple[str, ...] = ()
+    model_name: str | None = None
 
     def __post_init__(self) -> None:
         if self.max_batch < 1 or self.max_delay < 0:
@@ -63,3 +68,7 @@ class Settings:
             raise ValueError(f"{expected}, found {self.queue}")
         if self.key is not None and (not self.key or not self.key.isascii() or not self.key.isprintable()):
             raise ValueError("expected a key of printable ASCII characters")
+        if self.model_name is not None and not _NAME.fullmatch(self.model_name):
+            raise ValueError(
+                f"expected a model name of letters, digits, '.', '_' and '-', at most 253, found {self.model_name!r}"
+            )

@@ -128,10 +128,11 @@ class Process:
 
 
 @contextmanager
-def started(model: Path, *options: str) -> Iterator[Process]:
+def started(model: Path, *options: str, seconds: float = WAIT) -> Iterator[Process]:
+    """Yields a server in a process, which is killed after some seconds at the latest."""
     command = [sys.executable, "-m", "ctonnx", "serve", "--model", str(model), "--port", "0", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        alarm = threading.Timer(WAIT, process.kill)
+        alarm = threading.Timer(seconds, process.kill)
         alarm.start()
         try:
             assert process.stderr is not None

@@ -38,8 +38,21 @@ def _origins(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
     return value
 
 
+def _model_name(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        return Settings(model_name=value).model_name
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.command(context_settings={"show_default": True})
 @model_option
+@click.option(
+    "--model-name",
+    metavar="NAME",
+    callback=_model_name,
+    help="Name of the model in /v2/models/NAME; default: its file's, without .onnx.",
+)
 @automatic_provider_option
 @fallback_option
 @threads_option
@@ -102,6 +115,7 @@ def _origins(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
 )
 def serve(
     model: Path | None,
+    model_name: str | None,
     provider: "Provider | Literal['auto']",
     fallback: bool,
     threads: int | None,
@@ -182,6 +196,7 @@ def serve(
             max_delay=max_delay_ms / 1e3,
             key=key,
             origins=origins,
+            model_name=model_name,
         )
         show_model(predictor, newest=model is None)
         secrets = [file for file in (api_key_file, tls_key) if file]

@@ -32,7 +32,7 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
     spec, limits = predictor.spec, settings.limits
     sets, novelty = spec.prediction_sets, spec.novelty
     return {
-        "name": predictor.path.stem,
+        "name": settings.model_name or predictor.path.stem,
         "run": spec.name,
         "precision": spec.precision,
         "sha256": sha256_of(predictor.path),

@@ -80,17 +80,26 @@ def test_every_option_reaches_the_server(
         "--tls-cert": key_file(tmp_path),
         "--tls-key": key_file(tmp_path),
         "--allow-origin": "https://a.example",
+        "--model-name": "lungs-1.2_b",
     }
     result = serve("-m", model, "--port", 0, *[word for pair in options.items() for word in pair])
     assert result.exit_code == 0, result.stderr
     settings, limits = found["settings"], found["settings"].limits
     assert (settings.max_batch, settings.max_delay, settings.queue) == (3, 0.005, 9)
     assert (settings.key, settings.origins) == (KEY, ("https://a.example",))
+    assert settings.model_name == "lungs-1.2_b"
     assert (limits.body_bytes, limits.pixels, limits.files) == (1 << 19, 2_000_000, 8)
     assert (limits.body_seconds, limits.seconds, seen["grace"]) == (7.0, 7.0, 14.0)
     assert seen["certificate"] == tmp_path / "key"
     assert (found["predictor"].threads, found["predictor"].spinning) == (1, False)
     assert "serving: https://127.0.0.1:" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "ä", "a" * 254])
+def test_model_name_that_is_no_part_of_an_address_is_rejected(model: Path, name: str) -> None:
+    result = serve("-m", model, "--model-name", name)
+    assert result.exit_code == 2
+    assert "expected a model name of letters, digits, '.', '_' and '-', at most 253, found" in result.stderr
 
 
 def test_automatic_provider_is_measured_with_the_threads_of_the_server(

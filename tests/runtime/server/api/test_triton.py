@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import tritonclient.http as triton
-from tests.runtime.server.conftest import Server
+from tests.runtime.server.conftest import Server, running
 from tritonclient.utils import InferenceServerException
 
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.api.triton import model_config, repository_index
+from ctonnx.server.settings import Settings
 from ctonnx.server.transport.errors import RequestError
 
 MODEL = {"name": "m", "version": "1", "state": "READY", "reason": ""}
@@ -100,3 +101,14 @@ def test_configuration_of_another_model_is_not_found(server: Server) -> None:
 @pytest.mark.parametrize("path", ["/v2", "/v2/health/live", "/v1/model", "/openapi.json"])
 def test_trailing_slash_of_an_address_changes_nothing(path: str, server: Server) -> None:
     assert server.get(f"{path}/").json == server.get(path).json
+
+
+def test_model_has_the_name_of_the_settings(predictor: Predictor) -> None:
+    with running(predictor, Settings(model_name="lungs")) as server:
+        client = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
+        assert client.is_model_ready("lungs")
+        assert not client.is_model_ready(predictor.path.stem)
+        assert [found["name"] for found in client.get_model_repository_index()] == ["lungs"]
+        assert client.get_model_config("lungs")["name"] == client.get_model_metadata("lungs")["name"] == "lungs"
+        assert server.get("/v1/model").json["name"] == "lungs"
+        client.close()
