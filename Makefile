@@ -3,11 +3,11 @@
 # `python -c "import lightning.pytorch"` takes 17 s instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-BIN := .venv/bin
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/.ready
 
 .PHONY: demo test ci bytecode lint types slim extras extras-all devices format docs site bench wheels gpu-wheels gpu \
-	gpu-rehearsal clean
+	gpu-rehearsal release pinned third-party clean
 
 demo: $(READY)  ## the whole workflow on synthetic phantoms
 	$(BIN)/ctonnx demo
@@ -33,13 +33,14 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
-	$(BIN)/mypy tests
+	$(BIN)/mypy tests release
 
 slim: $(READY)  ## the wheel with [cpu] alone: its size, and that it runs without torch
 	$(BIN)/python -m tests.slim_install
 
+# `make extras WHEEL=dist/ctonnx-VERSION-py3-none-any.whl` checks that wheel, and not a new one of this checkout.
 extras: $(READY)  ## each extra, and each set that README and docs name, in an environment of its own; slim is in it
-	$(BIN)/python -m tests.extras
+	$(BIN)/python -m tests.extras $(if $(WHEEL),--wheel "$(WHEEL)")
 
 extras-all: $(READY)  ## the large ones too: CUDA's libraries, large plugins, TensorBoard, [all]; downloads gigabytes
 	$(BIN)/python -m tests.extras --all
@@ -84,6 +85,15 @@ gpu:  ## the GPU kit, at most 9 minutes: docs/guide/gpu.md
 
 gpu-rehearsal: $(READY)  ## every step of the GPU kit on the CPU, at small size, at most 4 minutes
 	$(BIN)/python -m ctonnx_bench.gpu --rehearsal --output gpu-rehearsal
+
+release: $(READY)  ## wheel, source archive, SBOM and containers' files of the last commit in dist/: docs/guide/releases.md
+	$(BIN)/python -m release.build
+
+pinned: $(READY)  ## docker/*/requirements.txt, the containers' packages with hashes, in the versions of constraints.txt
+	$(BIN)/python -m release.pinned
+
+third-party: $(READY)  ## THIRD_PARTY.md, the licenses of all packages
+	$(BIN)/python -m release.third_party
 
 clean:
 	rm -rf .venv site dist gpu-report gpu-rehearsal .mypy_cache .pytest_cache .ruff_cache

@@ -72,15 +72,17 @@ class Workshop:
 
     Attributes:
         folder: Folder of the environments.
-        wheel: Wheel of this checkout.
+        wheel: Wheel to install.
     """
 
     folder: Path
     wheel: Path
 
     @classmethod
-    def open(cls, folder: Path) -> "Workshop":
-        """Builds the wheel in an empty folder."""
+    def open(cls, folder: Path, wheel: Path | None = None) -> "Workshop":
+        """Uses a wheel, or builds that of this checkout, in an empty folder."""
+        if wheel is not None:
+            return cls(folder=folder, wheel=wheel.resolve(strict=True))
         run([_UV, "build", "--quiet", "--wheel", "--out-dir", folder / "dist", REPOSITORY], folder, _variables())
         return cls(folder=folder, wheel=next((folder / "dist").glob("*.whl")))
 

@@ -207,15 +207,19 @@ def _link(source: str, target: str) -> None:
 
 
 def main() -> None:
-    """Runs the checks, three at a time; `--all` includes the large ones, `--only NAME` runs one after the first."""
+    """Runs the checks, three at a time.
+
+    `--all` includes the large ones, `--only NAME` runs one after the first, `--wheel FILE` checks a wheel that exists.
+    """
     start = time.perf_counter()
     words = sys.argv[1:]
     only = words[words.index("--only") + 1] if "--only" in words else None
+    wheel = Path(words[words.index("--wheel") + 1]) if "--wheel" in words else None
     checks = [check for check in CHECKS if only or "--all" in words or not check.is_large]
     if only:
         checks = [check for check in checks if only in (check.name, check.extras) or check.name == promises.FOLDER]
     with tempfile.TemporaryDirectory(prefix="ctonnx-extras-") as folder:
-        workshop = Workshop.open(Path(folder))
+        workshop = Workshop.open(Path(folder), wheel)
         given: Future[Path] = Future()
         # Each check uses one PyTorch thread; the third uses the time in which others install or wait for a server.
         with ThreadPoolExecutor(3) as pool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("runtime", "train", "export", "compress", "benchmarks", "offline", "tests", "docs", "docker")
+FOLDERS = ("runtime", "train", "export", "compress", "benchmarks", "offline", "release", "tests", "docs", "docker")
 FILES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "pyproject.toml", ".ci/run")
 SUFFIXES = (".py", ".md", ".html", ".js", ".css", ".toml")
 EXEMPT = ("tests/words.py", "tests/test_words.py")  # both quote what the rules match
