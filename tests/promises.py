@@ -78,7 +78,7 @@ def other_commands_name_their_extras(environment: Environment, extras: tuple[str
     there = {*extras, *(("cpu",) if module_of else ())}
     there |= {name for extra in extras for name in contained.get(extra, ())}
     for name, entry in _COMMANDS.items():
-        needed = entry.extras.split(",")
+        needed = [extra for extra in entry.extras.split(",") if extra]
         missing = [f"'{extra}'" for extra in needed if extra not in there]
         if not missing:
             continue

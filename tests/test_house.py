@@ -60,7 +60,7 @@ ROOMS = {
     "ctonnx.server.transport": "errors budgets file_names multipart uploads middleware connection lifecycle",
     "ctonnx.server.engine": "batching classification service",
     "ctonnx.server.api": "open_inference triton model_info schemas openapi",
-    "ctonnx.cli": "standard_streams signals options model_banner prediction commands main",
+    "ctonnx.cli": "standard_streams signals options model_banner prediction commands completion main",
     "ctonnx.cli.prediction": "stdin_names dicom_results group_prediction parts",
     "ctonnx.cli.commands": "demo doctor inspect node predict serve verify",
     "ctonnx_train": "data audit network runs evaluation stress training recalibration cli",

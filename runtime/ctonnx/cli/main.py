@@ -4,11 +4,14 @@ import errno
 import importlib
 import sys
 import warnings
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from ctonnx.cli.signals import Terminated, signals_as_exceptions
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["main"]
 
@@ -57,6 +60,9 @@ _COMMANDS = {
     "bench": _Entry(
         "ctonnx_bench.cli:bench", "Measure speed, size and correctness of models on this device.", "cpu,bench"
     ),
+    "completion": _Entry(
+        "ctonnx.cli.completion:completion", "Print the script that completes ctonnx's words in a shell.", ""
+    ),
 }
 
 _OF_CHECKPOINTS = {"lightning", "safetensors", "torch", "torchvision"}
@@ -81,8 +87,21 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, _, attribute = _COMMANDS[cmd_name].target.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        try:
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+        except ImportError:
+            if ctx.resilient_parsing:  # a shell completes words: nobody wants a message about a missing package there
+                return None
+            raise
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Returns the commands' names and the group's options, without importing any command."""
+        from click.shell_completion import CompletionItem
+
+        names = [(name, entry) for name, entry in _COMMANDS.items() if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=entry.help) for name, entry in names), *options]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

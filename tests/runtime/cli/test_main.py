@@ -33,7 +33,7 @@ COMMANDS = (
         "predict",
         "serve",
     ),
-    *("node", "doctor", "bench"),
+    *("node", "doctor", "bench", "completion"),
 )
 
 # --- lazy ------------------------------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def test_command_is_called_by_its_name_and_has_an_example(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_extras_of_a_command_are_extras_of_the_distribution(name: str) -> None:
     provided = metadata("ctonnx").get_all("Provides-Extra") or []
-    assert set(cli._COMMANDS[name].extras.split(",")) <= set(provided)
+    assert set(cli._COMMANDS[name].extras.split(",")) <= {*provided, ""}
 
 
 def test_unknown_command_is_rejected() -> None:
