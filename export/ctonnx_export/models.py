@@ -277,6 +277,7 @@ def _spec(checkpoint: Checkpoint, original: Original, parity: Parity) -> ModelSp
         brightness=record.brightness,
         shortcuts=record.shortcuts,
         acquisition=record.acquisition,
+        usage=record.usage,
         novelty=record.novelty if original.graph.novelty else None,
     )
 

@@ -16,6 +16,7 @@ from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.decision.usage import UsageReference
 from ctonnx.artifacts.report_schema import Data, GateBounds, Metrics, Precision, QuantizationFacts, Shortcuts
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
@@ -70,6 +71,7 @@ class ModelSpec:
         shortcuts: Facts of the training images, such as their size, that distinguish their classes; None if unknown.
         acquisition: Medians of the training images' facts, such as size and brightness, to compare other images with;
             see `ctonnx_train.audit.facts.acquisition`.
+        usage: Counts of the images that its values were fitted on, for `ctonnx drift`; None if unknown.
         history: Earlier fits of this file's values, the oldest first: one entry for each `ctonnx recalibrate`.
         content_checksum: Checksum of the file without its metadata; None in files of earlier releases.
     """
@@ -97,6 +99,7 @@ class ModelSpec:
     brightness: BrightnessRange | None = None
     shortcuts: Annotated[Mapping[str, Any] | None, json_schema.As(Shortcuts | None)] = None
     acquisition: Mapping[str, Any] | None = None
+    usage: UsageReference | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     content_checksum: str | None = None
 

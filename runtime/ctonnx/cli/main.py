@@ -56,6 +56,9 @@ _COMMANDS = {
     "predict": _Entry("ctonnx.cli.commands.predict:predict", "Classify images with an exported model."),
     "serve": _Entry("ctonnx.cli.commands.serve:serve", "Serve a web page and an HTTP API.", "cpu,serve"),
     "node": _Entry("ctonnx.cli.commands.node:node", "Run a DICOM node: series in, structured reports out.", "cpu,pacs"),
+    "drift": _Entry(
+        "ctonnx.cli.commands.drift:drift", "Find out whether what a model is given and predicts has changed."
+    ),
     "doctor": _Entry("ctonnx.cli.commands.doctor:doctor", "Check this machine and show how to fix what does not work."),
     "bench": _Entry(
         "ctonnx_bench.cli:bench", "Measure speed, size and correctness of models on this device.", "cpu,bench"

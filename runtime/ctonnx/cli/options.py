@@ -11,6 +11,7 @@ from ctonnx.inference.providers import PROVIDERS
 from ctonnx.system.cpu import check_threads
 
 if TYPE_CHECKING:
+    from ctonnx.server.monitoring.usage_log import UsageLog
     from ctonnx.server.pacs.results.document import ObjectKind
 
 __all__ = [
@@ -21,9 +22,11 @@ __all__ = [
     "fallback_option",
     "json_option",
     "model_option",
+    "opened_usage_log",
     "provider_option",
     "results_option",
     "threads_option",
+    "usage_log_option",
 ]
 
 
@@ -150,3 +153,24 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         command = option(command)
     return command
+
+
+usage_log_option = click.option(
+    "--usage-log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="SQLite file for counts of what is predicted, by day, with nothing of a patient; for ctonnx drift.",
+)
+"""`--usage-log`; see `opened_usage_log`."""
+
+
+def opened_usage_log(file: Path, model: Path) -> "UsageLog":
+    """Returns the usage log for a model file, whose failures are reported on stderr.
+
+    Raises:
+        CtonnxError: If the file is not a usage log, or cannot be made.
+    """
+    from ctonnx.server.monitoring.usage_log import UsageLog
+    from ctonnx.system.files import sha256_of
+
+    return UsageLog(file, sha256_of(model), lambda line: click.echo(f"warning: {line}", err=True))

@@ -26,10 +26,12 @@ class Impression(NamedTuple):
     Attributes:
         caution: Warning about the image, whatever the model was fitted on, or None.
         mean_grey: Mean grey value, 0 to 255, of the part that the model is given; None if the image is blank.
+        size: Width and height of the image; None if unknown.
     """
 
     caution: str | None
     mean_grey: float | None
+    size: tuple[int, int] | None = None
 
     def caution_of(self, brightness: BrightnessRange | None) -> str | None:
         """Returns the warning of a model that was fitted on images with this range of brightness, or None."""
@@ -44,8 +46,8 @@ def impression_of(scan: Scan, pixels: NDArray[np.uint8], preprocessing: Preproce
     width, height = scan.size
     size = round((right - left) * width), round((bottom - top) * height)  # of the part that the crop left
     if _is_blank(size, pixels, preprocessing):
-        return Impression("; ".join(filter(None, (_BLANK, scan.caution))), None)
-    return Impression(scan.caution, scan.mean_grey(seen))
+        return Impression("; ".join(filter(None, (_BLANK, scan.caution))), None, scan.size)
+    return Impression(scan.caution, scan.mean_grey(seen), scan.size)
 
 
 def caution_of(

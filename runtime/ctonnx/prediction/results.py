@@ -55,6 +55,8 @@ class Prediction:
         novelty_percentile: Percentage of the validation images (after a recalibration: of the site's scans) that are
             less novel; None without novelty.
         is_novel: Whether the novelty exceeds the model's threshold; None if the model has no such output.
+        mean_grey: Mean grey value, 0 to 255, of the part that the model is given; None if unknown or blank.
+        size: Width and height of the image; None if unknown.
     """
 
     source: str
@@ -70,6 +72,8 @@ class Prediction:
     novelty: float | None = None
     novelty_percentile: float | None = None
     is_novel: bool | None = None
+    mean_grey: float | None = None
+    size: tuple[int, int] | None = None
 
     def __repr__(self) -> str:
         decision = "" if self.decision is None else f", decision={self.decision!r}"
@@ -135,7 +139,15 @@ Record: TypeAlias = Prediction | Failure
 
 
 def prediction_of(
-    spec: ModelSpec, outputs: Outputs, row: int, *, source: str, frame: int | None = None, caution: str | None = None
+    spec: ModelSpec,
+    outputs: Outputs,
+    row: int,
+    *,
+    source: str,
+    frame: int | None = None,
+    caution: str | None = None,
+    mean_grey: float | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Prediction | None:
     """Returns the prediction for the image in a row of a batch, or None if its probabilities are not finite."""
     if not np.isfinite(outputs.probabilities[row]).all():
@@ -175,6 +187,8 @@ def prediction_of(
         novelty=novelty,
         novelty_percentile=percentile,
         is_novel=is_novel,
+        mean_grey=mean_grey,
+        size=size,
     )
 
 

@@ -20,7 +20,7 @@ from ctonnx.images.scan import Scan
 from ctonnx.images.source import ImageSource
 from ctonnx.inference.providers import PROVIDERS
 from ctonnx.parity.outputs import Outputs
-from ctonnx.prediction.cautions import caution_of
+from ctonnx.prediction.cautions import impression_of
 from ctonnx.prediction.results import Failure, Prediction, Record, prediction_of
 from ctonnx.system.cpu import available_cores
 from ctonnx.system.memory import enough_memory
@@ -43,6 +43,8 @@ class _Decoded(NamedTuple):
     pixels: NDArray[np.uint8]
     frame: int | None
     caution: str | None
+    mean_grey: float | None
+    size: tuple[int, int]
     on_prediction: Callable[[Prediction], None] | None
 
 
@@ -131,7 +133,16 @@ class Stream:
         return records
 
     def _record(self, item: _Decoded, outputs: Outputs, row: int) -> Record:
-        found = prediction_of(self.spec, outputs, row, source=item.source, frame=item.frame, caution=item.caution)
+        found = prediction_of(
+            self.spec,
+            outputs,
+            row,
+            source=item.source,
+            frame=item.frame,
+            caution=item.caution,
+            mean_grey=item.mean_grey,
+            size=item.size,
+        )
         if found is None:
             return Failure(item.source, self.not_finite, item.frame)
         if item.on_prediction is not None:
@@ -149,8 +160,9 @@ class Stream:
                 else:
                     on_prediction = None if self.watch is None else self.watch(found.image)
                     pixels = to_pixels(found, self.spec.preprocessing)
-                    caution = caution_of(found, pixels, self.spec.preprocessing, self.spec.brightness)
-                    yield _Decoded(source, pixels, frame, caution, on_prediction)
+                    seen = impression_of(found, pixels, self.spec.preprocessing)
+                    caution = seen.caution_of(self.spec.brightness)
+                    yield _Decoded(source, pixels, frame, caution, seen.mean_grey, found.size, on_prediction)
         except ImageError as error:
             yield Failure(name, error.reason)
         except MemoryError:

@@ -1,7 +1,7 @@
 """`ctonnx serve`, a page for people and an HTTP API for programs, and `ctonnx node` for a PACS.
 
 settings    limits of a request, queue, API keys
-metrics     metrics for Prometheus
+monitoring/ what happens in use: metrics, a log of counts, and whether they have changed
 transport/  sockets, connections, request limits, uploads
 engine/     queue, batches and predictions of one model
 api/        protocols and the OpenAPI document

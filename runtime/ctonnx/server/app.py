@@ -28,7 +28,8 @@ from ctonnx.server.api.openapi import document
 from ctonnx.server.api.triton import NOT_IMPLEMENTED, model_config, repository_index
 from ctonnx.server.engine.classification import Pictures
 from ctonnx.server.engine.service import Service
-from ctonnx.server.metrics import CONTENT_TYPE_LATEST, Metrics
+from ctonnx.server.monitoring.metrics import CONTENT_TYPE_LATEST, Metrics
+from ctonnx.server.monitoring.usage_log import UsageLog
 from ctonnx.server.settings import Settings
 from ctonnx.server.transport.errors import RequestError, bad_request, short
 from ctonnx.server.transport.middleware import ApiKeyMiddleware, RequestMiddleware
@@ -48,9 +49,11 @@ _PAGE = {
 _SMALL = 1 << 16  # bytes of JSON that are parsed without a thread
 
 
-def make_app(predictor: Predictor, settings: Settings, *, version: str) -> RequestMiddleware:
-    """Returns the application; the caller closes the predictor."""
-    routes = _Routes(predictor, settings, version)
+def make_app(
+    predictor: Predictor, settings: Settings, *, version: str, usage: UsageLog | None = None
+) -> RequestMiddleware:
+    """Returns the application, which counts in a log if there is one; the caller closes both."""
+    routes = _Routes(predictor, settings, version, usage)
     middleware = []
     if settings.origins:
         cors = Middleware(
@@ -84,8 +87,8 @@ class _Routes:
     outermost: RequestMiddleware
     service: Service
 
-    def __init__(self, predictor: Predictor, settings: Settings, version: str) -> None:
-        self._predictor, self._settings, self._version = predictor, settings, version
+    def __init__(self, predictor: Predictor, settings: Settings, version: str, usage: UsageLog | None) -> None:
+        self._predictor, self._settings, self._version, self._usage = predictor, settings, version, usage
         self._facts = model_facts(predictor, settings, version=version)
         self._model_of_results = model_of_results(self._facts)
         self._name = str(self._facts["name"])
@@ -96,7 +99,7 @@ class _Routes:
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        self.service = Service(self._predictor, self._settings, self.metrics)
+        self.service = Service(self._predictor, self._settings, self.metrics, self._usage)
         try:
             yield
         finally:

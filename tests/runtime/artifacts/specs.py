@@ -5,6 +5,7 @@ from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.decision.usage import UsageReference
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images import Preprocessing
 from ctonnx.images.preprocessing import DicomWindow
@@ -93,6 +94,7 @@ FULL = ModelSpec(
         "middle_90": {"mean": [60.5, 80.0]},
         "by_class": {"zdravé": {"format": "PNG", "mean": 73.5}},
     },
+    usage=UsageReference(images=3, counts={"class": {"zdravé": 2, "普通": 1}, "size": {"512x512": 3}}),
     history=({"created": "2026-01-03T00:00:00+00:00", "temperature": 1.2},),
     content_checksum="0cafe",
 )

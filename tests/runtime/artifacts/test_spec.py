@@ -57,7 +57,7 @@ def test_text_of_a_spec_is_pinned() -> None:
         '"operating_point": null, "parity": {}, "patient_rule": null, "precision": "fp32", "prediction_sets": null, '
         '"preprocessing": {"color": "grey", "crop": "none", "intensity": "as-is", "resize": "stretch", "size": 64}, '
         '"quantization": null, '
-        '"schema_version": 2, "shortcuts": null, "synthetic": false, "temperature": 1.0, "versions": {}}'
+        '"schema_version": 2, "shortcuts": null, "synthetic": false, "temperature": 1.0, "usage": null, "versions": {}}'
     )
 
 

@@ -33,7 +33,7 @@ COMMANDS = (
         "predict",
         "serve",
     ),
-    *("node", "doctor", "bench", "completion"),
+    *("node", "drift", "doctor", "bench", "completion"),
 )
 
 # --- lazy ------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from PIL import Image
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.app import make_app
+from ctonnx.server.monitoring.usage_log import UsageLog
 from ctonnx.server.settings import Settings
 from ctonnx.server.transport.lifecycle import bind, serve
 from ctonnx.server.transport.middleware import RequestMiddleware
@@ -96,9 +97,9 @@ Serve: TypeAlias = Callable[..., Server]
 
 
 @contextmanager
-def running(predictor: Predictor, settings: Settings) -> Iterator[Server]:
+def running(predictor: Predictor, settings: Settings, usage: UsageLog | None = None) -> Iterator[Server]:
     """Serves in a thread until the block ends."""
-    app = make_app(predictor, settings, version="1.2.3")
+    app = make_app(predictor, settings, version="1.2.3", usage=usage)
     sockets = bind("127.0.0.1", 0)
     port = sockets[0].getsockname()[1]
     is_ready = threading.Event()

@@ -14,6 +14,7 @@ from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import decide_all
+from ctonnx.artifacts.decision.usage import UsageReference
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import DataError
 from ctonnx.prediction.cautions import brightness_of
@@ -21,6 +22,7 @@ from ctonnx_train.evaluation.fitting.calibration import LEAST_WITHOUT_LEAKS, fit
 from ctonnx_train.evaluation.fitting.novelty import fit_threshold
 from ctonnx_train.evaluation.fitting.prediction_sets import COVERAGE, fit_prediction_sets
 from ctonnx_train.evaluation.fitting.threshold import SENSITIVITY, fit_operating_point, positive_classes, without_leaks
+from ctonnx_train.evaluation.fitting.usage import one_of_each, usage_of
 from ctonnx_train.evaluation.patients.aggregation import Aggregation, aggregate, slice_weights
 from ctonnx_train.evaluation.patients.fitting import fit_patient_rule
 from ctonnx_train.recalibration.scans import FOLDS, SiteScans
@@ -33,6 +35,7 @@ __all__ = [
     "fit_values",
     "judge",
     "targets_of",
+    "usage_of_scans",
     "values_of",
 ]
 
@@ -166,6 +169,21 @@ def fit_values(scans: SiteScans, rows: NDArray[np.integer[Any]], targets: Target
         novelty=_fit_novelty(scans.novelty, rows, targets.quantile, earlier.novelty, groups, leaked),
         brightness=brightness_of([scans.impressions[int(row)] for row in rows]),
         patient_rule=_fit_rule(scans, rows, probabilities, targets) if scans.is_grouped else None,
+    )
+
+
+def usage_of_scans(scans: SiteScans, values: Values) -> UsageReference | None:
+    """Returns the counts of scans by values that were fitted on them, one of each patient if these are known."""
+    return usage_of(
+        one_of_each(scans.groups if scans.is_grouped else None, len(scans)),
+        _probabilities(scans.logits, values.temperature),
+        scans.classes,
+        impressions=scans.impressions,
+        point=values.operating_point,
+        sets=values.prediction_sets,
+        limit=values.novelty,
+        novelty=scans.novelty,
+        brightness=values.brightness,
     )
 
 

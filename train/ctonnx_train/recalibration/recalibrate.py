@@ -30,6 +30,7 @@ from ctonnx_train.recalibration.fitting import (
     fit_values,
     judge,
     targets_of,
+    usage_of_scans,
     values_of,
 )
 from ctonnx_train.recalibration.scans import FOLDS, ScanSplit, SiteScans, read_scans
@@ -163,6 +164,7 @@ def _new_spec(
         patient_rule=values.patient_rule,  # none if patients are unknown, as it belongs to a temperature
         novelty=values.novelty,
         brightness=values.brightness,
+        usage=usage_of_scans(scans, values),
         metrics={split: kept for split, (kept, _) in divided.items()},
         history=(*spec.history, entry),
         content_checksum=None,

@@ -12,6 +12,7 @@ from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.decision.usage import UsageReference
 from ctonnx.artifacts.report_schema import Count, Leaked, Metrics, Share, Shortcuts, TrainingPatients
 from ctonnx.artifacts.run import Run
 from ctonnx.artifacts.spec import validate_outputs
@@ -145,6 +146,7 @@ class RunRecord:
         brightness: Mean grey values of the training images; None as for `prediction_sets`.
         shortcuts: Facts of the training images, such as their size, that distinguish their classes.
         acquisition: Medians of the training images' facts, such as size and brightness, to compare other images with.
+        usage: Counts of the validation images, for `ctonnx drift`; None in runs of earlier releases.
         weights_sha256: SHA-256 of the weight file; None in runs of the first releases.
         novelty_sha256: SHA-256 of novelty.safetensors; None without `novelty`.
         parent: The run that `ctonnx compress` made this one from: `name`, `weights_sha256`, `operations` (share of its
@@ -170,6 +172,7 @@ class RunRecord:
     brightness: BrightnessRange | None = None
     shortcuts: Annotated[Mapping[str, Any] | None, json_schema.As(Shortcuts | None)] = None
     acquisition: Mapping[str, Any] | None = None
+    usage: UsageReference | None = None
     weights_sha256: str | None = None
     novelty_sha256: str | None = None
     parent: Annotated[Mapping[str, Any] | None, json_schema.As(_Parent | None)] = None

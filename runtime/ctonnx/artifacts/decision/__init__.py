@@ -6,4 +6,5 @@ novelty          distance of an image from the training images, and its threshol
 brightness       range of the mean grey value of the images that a model was fitted on
 rule             the decision and its reason
 patient_rule     one decision from the scores of a patient's slices
+usage            counts of what a model was given and predicted, in fixed bins
 """

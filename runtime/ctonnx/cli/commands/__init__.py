@@ -2,6 +2,7 @@
 
 demo     `ctonnx demo`
 doctor   `ctonnx doctor`
+drift    `ctonnx drift`
 inspect  `ctonnx inspect`
 node     `ctonnx node`
 predict  `ctonnx predict`

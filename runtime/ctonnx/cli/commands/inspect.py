@@ -62,7 +62,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
         return
     caveats, lacks = facts.pop("caveats"), facts.pop("lacks")
     facts["shortcuts"] = describe_shortcuts(spec.shortcuts)
-    del facts["acquisition"]  # a table, in --json
+    del facts["acquisition"], facts["usage"]  # tables, in --json
     if facts["novelty"]:
         del facts["novelty"]["quantiles"]  # 101 numbers
     facts["patient_rule"] = spec.patient_rule and spec.patient_rule.sentence(patients_of(facts["fitted_on"]))

@@ -19,8 +19,10 @@ from ctonnx.cli.options import (
     codes_option,
     fallback_option,
     model_option,
+    opened_usage_log,
     results_option,
     threads_option,
+    usage_log_option,
 )
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ def _folder_option(command: _Command) -> _Command:
     metavar="HOST:PORT",
     help="Serve a page of the queue, /healthz and /metrics there; needs the extra serve.",
 )
+@usage_log_option
 @click.pass_context
 def node(
     ctx: click.Context,
@@ -127,6 +130,7 @@ def node(
     max_spool: float,
     keep: float,
     http: str | None,
+    usage_log: Path | None,
 ) -> None:
     """Run a DICOM node: series in, structured reports out.
 
@@ -197,7 +201,8 @@ def node(
     rule = required_rule(predictor)
     described = ResultModel(spec=spec, rule=rule, sha256=sha256_of(predictor.path), codes=table)
     with ExitStack() as stack:
-        running = stack.enter_context(Node(predictor, described, settings, destinations, log))
+        usage = None if usage_log is None else stack.enter_context(opened_usage_log(usage_log, predictor.path))
+        running = stack.enter_context(Node(predictor, described, settings, destinations, log, usage=usage))
         places = ", ".join(destination.name for destination in destinations) or "none"
         log(f"{ae_title} listens on {host}:{running.port}; results to: {places}")
         if page is not None:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ctonnx.cli.model_banner import chosen_provider, show_model
-from ctonnx.cli.options import FiniteRange, automatic_provider_option, fallback_option, model_option, threads_option
+from ctonnx.cli.options import (
+    FiniteRange,
+    automatic_provider_option,
+    fallback_option,
+    model_option,
+    opened_usage_log,
+    threads_option,
+    usage_log_option,
+)
 from ctonnx.errors import CtonnxError
 from ctonnx.server.settings import Limits, Settings
 from ctonnx.system.text import counted
@@ -113,6 +121,7 @@ def _model_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
     callback=_origins,
     help="Site whose pages may send requests (CORS); may be repeated.",
 )
+@usage_log_option
 def serve(
     model: Path | None,
     model_name: str | None,
@@ -133,6 +142,7 @@ def serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     origins: tuple[str, ...],
+    usage_log: Path | None,
 ) -> None:
     """Serve a web page and an HTTP API.
 
@@ -207,7 +217,8 @@ def serve(
         scheme = "http" if tls_cert is None else "https"
         name = f"[{host}]" if ":" in host else host
         lines = [f"serving: {scheme}://{name}:{sockets[0].getsockname()[1]}"]
-        app = make_app(predictor, settings, version=ctonnx.__version__)
+        usage = None if usage_log is None else ends.enter_context(opened_usage_log(usage_log, predictor.path))
+        app = make_app(predictor, settings, version=ctonnx.__version__, usage=usage)
         listener = None
         if listener_type is not None:
             lines.insert(0, f"serving gRPC: {name}:{grpc_sockets[0].getsockname()[1]}")

@@ -15,7 +15,7 @@ from ctonnx.images import load_frames, to_pixels
 from ctonnx.images.preprocessing import WHOLE, Region, region
 from ctonnx.images.scan import Scan
 from ctonnx.parity.outputs import Outputs
-from ctonnx.prediction.cautions import caution_of
+from ctonnx.prediction.cautions import impression_of
 from ctonnx.prediction.results import Failure, Prediction, prediction_of
 from ctonnx.server.settings import Limits
 from ctonnx.server.transport.budgets import PixelBudget
@@ -49,6 +49,7 @@ class Decoded(NamedTuple):
         scan: Image for the result, if requested.
         error: Reason why the frame could not be decoded.
         caution: Warning that the prediction may be unreliable.
+        mean_grey: Mean grey value, 0 to 255, of the part that the model was given; None if the frame is blank.
     """
 
     frame: int | None
@@ -58,6 +59,7 @@ class Decoded(NamedTuple):
     scan: Image.Image | None = None
     error: str | None = None
     caution: str | None = None
+    mean_grey: float | None = None
 
 
 def open_frames(content: bytes, spec: ModelSpec, limits: Limits) -> Frames:
@@ -82,9 +84,9 @@ def decode_next(frames: Frames, spec: ModelSpec, pictures: Pictures, budget: Pix
         return Decoded(None, error=_NO_MEMORY)
     scan = _at_most(found.image, _LONGEST_SCAN) if pictures.scan else None
     seen = region(found.image, spec.preprocessing) if pictures.heatmap else WHOLE
-    return Decoded(
-        frame, pixels, found.size, seen, scan, caution=caution_of(found, pixels, spec.preprocessing, spec.brightness)
-    )
+    impression = impression_of(found, pixels, spec.preprocessing)
+    caution = impression.caution_of(spec.brightness)
+    return Decoded(frame, pixels, found.size, seen, scan, caution=caution, mean_grey=impression.mean_grey)
 
 
 def result_document(

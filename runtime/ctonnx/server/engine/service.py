@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -11,11 +11,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ctonnx.artifacts.decision.usage import bins_of
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.results import prediction_of
 from ctonnx.server.engine.batching import Batcher
 from ctonnx.server.engine.classification import Pictures, decode_next, open_frames, result_document
-from ctonnx.server.metrics import Metrics
+from ctonnx.server.monitoring.metrics import Metrics
+from ctonnx.server.monitoring.usage_log import Sample, UsageLog
 from ctonnx.server.settings import Settings
 from ctonnx.server.transport.budgets import MemoryBudget, PixelBudget, Reserve
 from ctonnx.server.transport.errors import RequestError
@@ -26,6 +29,7 @@ from ctonnx.system.memory import largest
 __all__ = ["Service"]
 
 _Done = TypeVar("_Done")
+_Sample = Sample[Mapping[str, str]]
 _MOST_RUNS = 8  # each needs memory for the activations of a batch
 _AT_ONCE = 8  # files of one request in progress at a time, so that it does not delay the others
 _COPIES = 3  # of a picture in a response: its text, the JSON text, and the bytes
@@ -39,8 +43,10 @@ class Service:
         memory: Budget for the bodies and responses of all requests.
     """
 
-    def __init__(self, predictor: Predictor, settings: Settings, metrics: Metrics) -> None:
-        self._spec, self._settings, self._metrics = predictor.spec, settings, metrics
+    def __init__(
+        self, predictor: Predictor, settings: Settings, metrics: Metrics, usage: UsageLog | None = None
+    ) -> None:
+        self._spec, self._settings, self._metrics, self._usage = predictor.spec, settings, metrics, usage
         self._runs = min(predictor.threads, _MOST_RUNS) if predictor.provider == "cpu" else 1
         self._batcher = Batcher(
             lambda images: predictor.predict_pixels(np.stack(images)),
@@ -94,9 +100,11 @@ class Service:
         """
         budget, slots = PixelBudget(self._settings.limits.request_pixels), asyncio.Semaphore(_AT_ONCE)
 
+        sample = _Sample()
+
         async def classify_one(index: int, file: tuple[bytes, str | None]) -> list[dict[str, Any]]:
             async with slots:
-                return await self._file(index, *file, pictures, reserve, budget)
+                return await self._file(index, *file, pictures, reserve, budget, sample)
 
         named = enumerate(zip(files.contents, files.names, strict=True))
         try:
@@ -104,16 +112,53 @@ class Service:
                 tasks = [group.create_task(classify_one(*file)) for file in named]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
+        self._log(sample)
         return [found for task in tasks for found in task.result()]
 
     async def infer(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Returns the model's outputs for pixels, uint8 [images, size, size, 3]."""
         rows = await asyncio.gather(*map(self._batcher.submit, pixels))
         self._metrics.images.labels("answered").inc(len(rows))
-        return Outputs.concatenate(rows)
+        outputs, sample = Outputs.concatenate(rows), _Sample()
+        for row in range(len(rows)):
+            if found := prediction_of(self._spec, outputs, row, source=""):
+                self._count(found.as_dict(), sample)
+        self._log(sample)
+        return outputs
+
+    def _count(
+        self,
+        result: Mapping[str, Any],
+        sample: _Sample,
+        *,
+        mean_grey: float | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """Counts a prediction, by its document."""
+        bins = bins_of(
+            label=result["label"],
+            decision=result["decision"],
+            score=result["score"],
+            novelty_percentile=result["novelty_percentile"],
+            mean_grey=mean_grey,
+            size=size,
+        )
+        self._metrics.count_prediction(result, mean_grey=mean_grey, size=size)
+        sample.offer(bins)
+
+    def _log(self, sample: _Sample) -> None:
+        if self._usage is not None and sample.item is not None:
+            self._usage.add(sample.item)
 
     async def _file(
-        self, index: int, content: bytes, name: str | None, pictures: Pictures, reserve: Reserve, budget: PixelBudget
+        self,
+        index: int,
+        content: bytes,
+        name: str | None,
+        pictures: Pictures,
+        reserve: Reserve,
+        budget: PixelBudget,
+        sample: _Sample,
     ) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
         frames = open_frames(content, self._spec, self._settings.limits)
@@ -125,6 +170,8 @@ class Service:
             results.append(await self.in_thread(result_document, *given) if any(pictures) else result_document(*given))
             reserve(_COPIES * sum(len(results[-1][name] or "") for name in Pictures._fields))
             self._metrics.images.labels("answered" if results[-1]["error"] is None else "unreadable").inc()
+            if results[-1]["error"] is None:
+                self._count(results[-1], sample, mean_grey=decoded.mean_grey, size=decoded.size)
             start = time.perf_counter()
             if decoded.frame is None:  # the file has no other frame
                 break

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from ctonnx.cli.main import main
 from ctonnx.prediction.device import fastest_provider
 from ctonnx.prediction.device.fastest_provider import Choice
+from ctonnx.server.monitoring.usage_log import UsageLog
 from ctonnx.server.transport import lifecycle
 from ctonnx.server.transport.middleware import RequestMiddleware
 from ctonnx.system import memory
@@ -63,8 +64,8 @@ def test_every_option_reaches_the_server(
     found: dict[str, Any] = {}
     from ctonnx.server import app
 
-    def make_app(predictor: Any, settings: Any, *, version: str) -> Any:
-        found.update(settings=settings, predictor=predictor, version=version)
+    def make_app(predictor: Any, settings: Any, *, version: str, usage: UsageLog | None) -> Any:
+        found.update(settings=settings, predictor=predictor, version=version, usage=usage)
 
     monkeypatch.setattr(app, "make_app", make_app)
     options = {
@@ -81,6 +82,7 @@ def test_every_option_reaches_the_server(
         "--tls-key": key_file(tmp_path),
         "--allow-origin": "https://a.example",
         "--model-name": "lungs-1.2_b",
+        "--usage-log": tmp_path / "usage",
     }
     result = serve("-m", model, "--port", 0, *[word for pair in options.items() for word in pair])
     assert result.exit_code == 0, result.stderr
@@ -88,6 +90,8 @@ def test_every_option_reaches_the_server(
     assert (settings.max_batch, settings.max_delay, settings.queue) == (3, 0.005, 9)
     assert (settings.key, settings.origins) == (KEY, ("https://a.example",))
     assert settings.model_name == "lungs-1.2_b"
+    assert isinstance(found["usage"], UsageLog)
+    assert (tmp_path / "usage").is_file()
     assert (limits.body_bytes, limits.pixels, limits.files) == (1 << 19, 2_000_000, 8)
     assert (limits.body_seconds, limits.seconds, seen["grace"]) == (7.0, 7.0, 14.0)
     assert seen["certificate"] == tmp_path / "key"

@@ -10,7 +10,7 @@ import pytest
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.engine.classification import Pictures
 from ctonnx.server.engine.service import Service
-from ctonnx.server.metrics import Metrics
+from ctonnx.server.monitoring.metrics import Metrics
 from ctonnx.server.settings import Limits, Settings
 from ctonnx.server.transport.errors import RequestError
 from ctonnx.server.transport.multipart import Files

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,12 @@ _MOST_IMAGES = 5000  # training images: more do not change the distance, and the
 
 @dataclass(frozen=True, kw_only=True)
 class FittedNovelty:
-    """The distance of an image from the training images, its threshold, and the flagged images of each split."""
+    """The distance of an image from the training images, its threshold, and the novelty of each split's images."""
 
     distance: NoveltyDistance
     threshold: Novelty
     flags: Mapping[Split, NDArray[np.bool_]]
+    values: Mapping[Split, NDArray[np.floating[Any]]]
 
 
 def fit_novelty(
@@ -80,7 +82,7 @@ def fit_novelty(
         groups=prepared.group_numbers("valid") if prepared.patients else None,
     )
     flags = {split: threshold.flags(novelty) for split, novelty in values.items()}
-    return FittedNovelty(distance=distance, threshold=threshold, flags=flags)
+    return FittedNovelty(distance=distance, threshold=threshold, flags=flags, values=values)
 
 
 def _distinct_rows(splits: Splits, digests: Digests) -> NDArray[np.intp]:

@@ -12,12 +12,14 @@ from scipy.special import softmax
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.decision.usage import UsageReference
 from ctonnx.system.packages import versions_of
 from ctonnx.system.text import Log
 from ctonnx_train.data.splits import Split
 from ctonnx_train.evaluation.fitting import calibration, threshold
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.prediction_sets import fit_prediction_sets
+from ctonnx_train.evaluation.fitting.usage import one_of_each, usage_of
 from ctonnx_train.evaluation.patients.aggregation import slice_weights
 from ctonnx_train.evaluation.patients.fitting import FittedPatients, fit_patient_rule
 from ctonnx_train.evaluation.patients.metrics import ChosenRule, PatientSlices, patient_metrics
@@ -196,6 +198,27 @@ def make_record(
         shortcuts=prepared.shortcuts,
         acquisition=prepared.acquisition,
         novelty=novelty.threshold if novelty else None,
+        usage=_usage(calibrated, novelty, prepared, settings.seed),
+    )
+
+
+def _usage(
+    calibrated: Calibrated, novelty: FittedNovelty | None, prepared: Prepared, seed: int
+) -> UsageReference | None:
+    """Returns the counts of the validation images without copies; one image of each patient, if these are known."""
+    samples = prepared.data.splits["valid"]
+    rows = one_of_each(prepared.group_numbers("valid") if prepared.patients else None, len(samples), seed)
+    unique = {prepared.store.digests[samples[row].path]: row for row in reversed(rows)}
+    return usage_of(
+        sorted(unique.values()),
+        calibrated.probabilities["valid"],
+        prepared.data.classes,
+        impressions=[prepared.store.impressions[sample.path] for sample in samples],
+        point=calibrated.point,
+        sets=calibrated.sets,
+        limit=novelty.threshold if novelty else None,
+        novelty=novelty.values["valid"] if novelty else None,
+        brightness=prepared.brightness,
     )
 
 

@@ -17,6 +17,7 @@ except ImportError:  # Windows
 from ctonnx.errors import CtonnxError, NotEnoughMemory
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
+from ctonnx.server.monitoring.usage_log import UsageLog
 from ctonnx.server.pacs.audit import AuditLog, open_site_key
 from ctonnx.server.pacs.node.outbox import Item, Outbox
 from ctonnx.server.pacs.node.receiver import Receiver
@@ -48,6 +49,7 @@ class Node:
         settings: Settings.
         destinations: Destinations of the results.
         log: Called with messages, in which nothing of a patient is.
+        usage: Log that one slice of each series is counted in; the caller closes it.
 
     Raises:
         CtonnxError: If the address cannot be used.
@@ -61,6 +63,8 @@ class Node:
         settings: NodeSettings,
         destinations: Sequence[Destination],
         log: Log = lambda line: None,
+        *,
+        usage: UsageLog | None = None,
     ) -> None:
         self._settings, self._log = settings, log
         self._destinations = {destination.name: destination for destination in destinations}
@@ -95,9 +99,10 @@ class Node:
                 names=names,
                 kinds=settings.kinds,
                 destinations=tuple(self._destinations),
+                usage=usage,
             )
-            now = time.monotonic()
-            self._arrived.update(dict.fromkeys(self.spool.series(), now))
+            self.counted = self._worker.counted
+            self._arrived.update(dict.fromkeys(self.spool.series(), time.monotonic()))
             self._receiver = Receiver(
                 settings.receiver, self.spool, names, self.audit, self._note_instance, self._note_status
             )

@@ -30,6 +30,9 @@ _STYLE = (
 )
 
 
+_MOST_BINS = 200  # series of a metric: sizes have no bound
+
+
 class _Collector:
     """Reads the numbers of a node when metrics are asked for."""
 
@@ -47,6 +50,11 @@ class _Collector:
         for outcome, number in node.outcomes.items():
             series.add_metric([outcome], number)
         yield series
+        help_ = "Series by quantity and bin of one of their slices, as in the usage log, since the start."
+        usage = CounterMetricFamily("ctonnx_node_usage", help_, labels=["quantity", "bin"])
+        for (quantity, bin_), number in node.counted.most_common(_MOST_BINS):
+            usage.add_metric([quantity, bin_], number)
+        yield usage
         results = GaugeMetricFamily("ctonnx_node_results", "Results in the queue, by state.", labels=["state"])
         for state in ("queued", "sent", "dead"):
             results.add_metric([state], getattr(counts, state))

@@ -4,12 +4,13 @@ import errno
 import sqlite3
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ctonnx.artifacts.decision.rule import DecisionName
+from ctonnx.artifacts.decision.usage import bins_of
 from ctonnx.errors import CtonnxError, NotEnoughMemory
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction, Record
@@ -18,6 +19,7 @@ from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.prediction.series.reduction import GroupPrediction, GroupRecord, GroupRule
 from ctonnx.prediction.series.slices import slice_reader
 from ctonnx.prediction.series.stream import predict_groups
+from ctonnx.server.monitoring.usage_log import Sample, UsageLog
 from ctonnx.server.pacs.audit import AuditLog
 from ctonnx.server.pacs.node.outbox import Outbox, Report
 from ctonnx.server.pacs.node.spool import Spool
@@ -68,11 +70,15 @@ class SeriesOutcome:
 class SeriesWorker:
     """Predicts series.
 
+    Attributes:
+        counted: Number of series by quantity and bin of one of their slices, since the start.
+
     Args:
         predictor: Model.
         model: Description of the model for the results, with the rule that decides about a series.
         kinds: Kinds of results.
         destinations: Names of the destinations of the results.
+        usage: Log that one slice of each series is counted in.
     """
 
     def __init__(
@@ -86,7 +92,10 @@ class SeriesWorker:
         names: Pseudonyms,
         kinds: Collection[ObjectKind],
         destinations: Sequence[str],
+        usage: UsageLog | None = None,
     ) -> None:
+        self._usage = usage
+        self.counted = Counter[tuple[str, str]]()
         self._predictor, self._model = predictor, model
         self._spool, self._outbox, self._audit = spool, outbox, audit
         self._read = slice_reader(names, needs_dicom=True)
@@ -146,6 +155,7 @@ class SeriesWorker:
         def keep(record: Record) -> None:
             if isinstance(record, Prediction):
                 jobs[0].images.append(ImageResult.of(record))
+                jobs[0].slice.offer(_bins(record))
 
         records = predict_groups(
             groups(),
@@ -198,6 +208,10 @@ class SeriesWorker:
         """
         if not isinstance(record, GroupPrediction):
             return self._failed(job, CtonnxError(record.error))
+        if job.slice.item is not None:
+            self.counted.update(job.slice.item.items())
+            if self._usage is not None:
+                self._usage.add(job.slice.item)
         try:
             version = job.content
             if self._outbox.lacks_removed(job.series, job.content):
@@ -290,7 +304,19 @@ class _Job:
     content: str
     group: Group = field(init=False)
     images: list[ImageResult] = field(default_factory=list)
+    slice: Sample[Mapping[str, str]] = field(default_factory=Sample)
     begun: float = field(default_factory=time.perf_counter)
+
+
+def _bins(record: Prediction) -> Mapping[str, str]:
+    return bins_of(
+        label=record.label,
+        decision=record.decision,
+        score=record.score,
+        novelty_percentile=record.novelty_percentile,
+        mean_grey=record.mean_grey,
+        size=record.size,
+    )
 
 
 def _left_out_text(group: Group) -> str:

@@ -46,6 +46,7 @@ def node(tmp_path: Path, opened: Predictor, described: ResultModel) -> Iterator[
         node.outbox.mark_failed(second, "<b>it answered with status C000</b>", wait=None)
         node.received, node.rejected = 7, 2
         node.outcomes.update({"positive": 1, "left out": 2, "failed": 1})
+        node.counted[("class", "tumor")] = 3
         yield node
 
 
@@ -86,6 +87,7 @@ def test_metrics_have_the_numbers_of_the_node(node: Node) -> None:
         'ctonnx_node_series_total{outcome="left out"} 2.0',
         'ctonnx_node_series_total{outcome="failed"} 1.0',
         'ctonnx_node_results{state="dead"} 1.0',
+        'ctonnx_node_usage_total{bin="tumor",quantity="class"} 3.0',
         "ctonnx_node_waiting_series 0.0",
         "ctonnx_node_spool_limit_bytes 1e+09",
     } <= set(lines)

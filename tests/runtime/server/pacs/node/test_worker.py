@@ -18,6 +18,7 @@ from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.prediction.series.reduction import GroupPrediction
 from ctonnx.prediction.series.stream import predict_groups
+from ctonnx.server.monitoring.usage_log import UsageLog, days_in_use, read_counts
 from ctonnx.server.pacs.audit import AuditLog, audit_lines
 from ctonnx.server.pacs.node import worker
 from ctonnx.server.pacs.node.outbox import Outbox
@@ -100,6 +101,18 @@ def test_series_has_its_results_in_the_queue_and_a_line_in_the_log(desk: Desk, t
     assert line["decision"] == outcome.decision
     assert set(line["results"]) == set(files)
     assert desk.outbox.starts() == {}
+
+
+def test_one_slice_of_each_series_is_in_the_usage_log(desk: Desk, tmp_path: Path) -> None:
+    log = tmp_path / "usage"
+    with UsageLog(log, "m", pytest.fail) as usage:
+        desk.worker._usage = usage
+        for number in range(2):
+            processed(desk, desk.take(*write_series(tmp_path / f"scans{number}", 3)))
+    (day,) = days_in_use(log, "m")
+    found = read_counts(log, "m", day, day)
+    assert all(sum(found[quantity].values()) == 2 for quantity in ("class", "decision", "score", "size"))
+    assert desk.worker.counted == {(name, bin_): count for name, bins in found.items() for bin_, count in bins.items()}
 
 
 def test_series_is_predicted_once(desk: Desk, tmp_path: Path) -> None:

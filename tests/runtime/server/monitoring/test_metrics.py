@@ -3,7 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 from tests.runtime.server.conftest import Server
 
-from ctonnx.server.metrics import Metrics
+from ctonnx.server.monitoring.metrics import Metrics
 
 
 def made() -> Metrics:
