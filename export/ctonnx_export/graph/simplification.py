@@ -39,7 +39,9 @@ def simplify(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Simplified:
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
         onnx.save(model, before)
         program = (
-            "import onnx, onnxsim, sys; model, same = onnxsim.simplify(sys.argv[1]); "
+            # onnxsim imports PyTorch, if there is one, for a bridge to another tool: 2 s for nothing.
+            "import sys; sys.modules['torch'] = None; "
+            "import onnx, onnxsim; model, same = onnxsim.simplify(sys.argv[1]); "
             "onnx.save(model, sys.argv[2]); sys.exit(not same)"
         )
         try:

@@ -83,10 +83,14 @@ def test_onnxsim_that_damages_the_model_is_detected(
     assert simplified.note.startswith(note)
 
 
-def test_files_of_the_working_folder_are_not_imported(
+def test_neither_files_of_the_working_folder_nor_pytorch_are_imported(
     converted: onnx.ModelProto, pixels: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "onnxsim.py").write_text("open('executed', 'w')")
-    monkeypatch.chdir(tmp_path)
+    program = f"open({str(tmp_path / 'executed')!r}, 'w')"
+    for file in (tmp_path / "here/onnxsim.py", tmp_path / "installed/torch.py"):
+        file.parent.mkdir()
+        file.write_text(program)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "installed"))
+    monkeypatch.chdir(tmp_path / "here")
     assert simplify(converted, pixels).note == "simplified"
     assert not (tmp_path / "executed").exists()
