@@ -1,19 +1,18 @@
-"""Training from end to end on a few small images: the run's folder, its repetition, and two processes."""
+"""Training from end to end on a few small images: the run's folder and its repetition."""
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from subprocess import Popen
 from typing import Any, TypeAlias
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from scipy.special import softmax
 from torch import Tensor
 
@@ -32,7 +31,6 @@ from ctonnx_train.training.recipe import TrainSettings
 from ctonnx_train.training.single_run import TrainResult
 from ctonnx_train.training.train import train
 
-ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 RowsOf: TypeAlias = Callable[[Run], list[dict[str, str]]]
 FilesIn: TypeAlias = Callable[[Path], list[str]]
 
@@ -308,30 +306,3 @@ def test_training_sees_changed_images_and_validation_the_images_themselves(
     assert len(seen["training"]) == 10
     assert not seen["training"] & set(images)
     assert seen["validation"] == set(images[10:])  # and the test images, once at the end
-
-
-@pytest.mark.usefixtures("small_backbone")
-def test_two_processes_train_one_network_in_two_phases_and_speak_once(
-    images_in: ImagesIn, tmp_path: Path, start_ctonnx: Callable[..., "Popen[str]"], rows_of: RowsOf
-) -> None:
-    counts = {"train/a": 5, "train/b": 4, "valid/a": 3, "valid/b": 2, "test/b": 1}
-    images_in(tmp_path / "scans", counts)
-    torch.manual_seed(0)
-    save_file(CTClassifier(2).backbone.state_dict(), tmp_path / "w.safetensors")
-    options = "--weights w.safetensors --epochs 2 --batch-size 2 --image-size 32 --precision fp32 --devices 2"
-    process = start_ctonnx("train", "scans", *options.split())
-    out, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
-    (folder,) = (tmp_path / "runs").iterdir()
-    run = Run(folder)
-    assert [row["phase"] for row in rows_of(run)] == ["head", "fine-tune"]
-    assert [line for line in error.splitlines() if line.startswith("weights: a ResNet50's tensors of ")] != []
-    assert error.splitlines()[5] == "training on 2 x cpu in fp32, 2 images a step each, at most 2 epochs"
-    assert [line[:12] for line in error.splitlines() if line.startswith("epoch")] == ["epoch   1/2 ", "epoch   2/2 "]
-    assert out.count("validation: accuracy") == 1
-    # Each validation image counted once, in whichever process, with the weights and statistics of both.
-    made = load_checkpoint(run).record
-    best = rows_of(run)[made.training["best_epoch"] - 1]
-    assert made.metrics["valid"]["images"] == 5
-    assert float(best["valid_accuracy"]) == pytest.approx(made.metrics["valid"]["accuracy"], abs=1e-4)
-    assert not list(folder.glob(".*")) + list(folder.glob("last.ckpt"))
