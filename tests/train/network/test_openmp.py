@@ -5,11 +5,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ctonnx_train.network import openmp
-from ctonnx_train.network.openmp import use_passive_waiting
+from ctonnx_train.network.openmp import load_pytorch, use_passive_waiting
 
 COMMANDS = {
     "train": ["train", "phantoms", "--epochs", "1"],
@@ -102,6 +103,44 @@ def test_threads_are_not_pinned_if_the_environment_has_affinity_settings(
     assert openmp._cores_for(None)
     monkeypatch.setenv(name, "1")
     assert openmp._cores_for(None) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "found"),
+    [
+        ({}, {}, ["close", "{0},{1}", None]),
+        ({"threads": 2}, {}, ["close", "{0},{1}", None]),
+        ({"threads": 1}, {}, [None, None, None]),
+        ({"processes": 2}, {}, [None, None, None]),
+        ({"compiles": True}, {}, [None, None, None]),
+        ({}, {"OMP_PLACES": "cores"}, [None, "cores", None]),
+        ({}, {"OMP_NUM_THREADS": "2"}, [None, None, "2"]),
+        ({}, {"LOCAL_RANK": "0"}, [None, None, None]),
+    ],
+)
+def test_pytorch_is_imported_to_be_pinned_if_no_others_share_the_cores_and_the_user_has_no_other_settings(
+    settings: dict[str, Any],
+    environ: dict[str, str],
+    found: list[str | None],
+    machine: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stub module instead of PyTorch keeps the variables from which the OpenMP runtime takes the places."""
+    machine({0, 1}, 2)
+    monkeypatch.setattr(openmp, "_siblings", lambda number: frozenset({number}))
+    monkeypatch.setattr(openmp, "_pinned", [])
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: None, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "torch.py").write_text(
+        "import os\nfound = list(map(os.environ.get, ['OMP_PROC_BIND', 'OMP_PLACES', 'OMP_NUM_THREADS']))\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    load_pytorch(**settings)
+    assert sys.modules["torch"].found == found
+    assert openmp.pinned_cores() == (2 if found[0] else None)
 
 
 def test_threads_are_not_pinned_once_pytorch_is_imported_or_on_another_system(
