@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -65,30 +66,37 @@ def test_in_a_group_values_go_through_the_group() -> None:
     assert gathered[0].tolist() == [1.0, 1.0]
 
 
-TWO_PROCESSES = """\
+SECOND_PROCESS = """\
 import sys
-import torch
 from torch import distributed, nn
 from ctonnx_train.training.loop.distributed import gather, share_buffers
 
-rank, file = int(sys.argv[1]), sys.argv[2]
-distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=1, world_size=2)
 module = nn.BatchNorm1d(2)
-module.running_mean.fill_(rank + 5.0)
-module.weight.data.fill_(rank + 5.0)
+module.running_mean.fill_(6.0)
+module.weight.data.fill_(6.0)
 share_buffers(module)
-print(gather(f"of {rank}"), module.running_mean.tolist(), module.weight.tolist())
+print(gather("of 1"), module.running_mean.tolist(), module.weight.tolist())
 distributed.destroy_process_group()
 """
 
 
 def test_two_processes_gather_both_values_in_order_and_share_the_firsts_buffers(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", TWO_PROCESSES]
-    processes = [
-        Popen([*command, rank, str(tmp_path / "group")], stdout=PIPE, stderr=PIPE, text=True) for rank in ("0", "1")
-    ]
-    printed = [process.communicate(timeout=120) for process in processes]
-    assert [out for out, _ in printed] == [
-        "['of 0', 'of 1'] [5.0, 5.0] [5.0, 5.0]\n",
-        "['of 0', 'of 1'] [5.0, 5.0] [6.0, 6.0]\n",
-    ], printed
+    file = tmp_path / "group"
+    second = Popen([sys.executable, "-c", SECOND_PROCESS, str(file)], stdout=PIPE, stderr=PIPE, text=True)
+    try:
+        limit = timedelta(seconds=120)
+        distributed.init_process_group("gloo", init_method=f"file://{file}", rank=0, world_size=2, timeout=limit)
+        try:
+            module = nn.BatchNorm1d(2)
+            module.running_mean = torch.tensor([5.0, 5.0])
+            share_buffers(module)
+            assert gather("of 0") == ["of 0", "of 1"]
+        finally:
+            distributed.destroy_process_group()
+        out, error = second.communicate(timeout=120)
+    finally:
+        second.kill()
+        second.communicate()
+    assert module.running_mean.tolist() == [5.0, 5.0]
+    assert out == "['of 0', 'of 1'] [5.0, 5.0] [6.0, 6.0]\n", error
