@@ -18,19 +18,34 @@ ctonnx.artifacts.json_schema.SchemaError: expected a number at 'operating_point.
 import json
 import math
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NotRequired, Required, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, NotRequired, Required, TypeAlias, TypeVar, Union, cast, get_args, get_origin
 
 from ctonnx.system.file_reading import read_text
 
-__all__ = ["As", "Between", "Length", "SchemaError", "load", "number_at", "parse", "part_at", "read", "shown"]
+__all__ = [
+    "As",
+    "Between",
+    "Length",
+    "SchemaError",
+    "fields_of",
+    "load",
+    "number_at",
+    "parse",
+    "part_at",
+    "read",
+    "shown",
+]
 
 T = TypeVar("T")
+
+_Place: TypeAlias = "str | tuple[_Place, str | int]"  # the value's path, or the place around it and its name or number
+_Reader: TypeAlias = Callable[[Any, _Place], Any]
 
 _DIGITS = 20  # maximum of a whole number, as of 64 bits
 _DEPTH = 64  # maximum levels of lists and objects; valid documents have at most ten
@@ -109,48 +124,57 @@ def read(kind: type[T], value: object, at: str = "") -> T:
         SchemaError: If the value has another type or is out of range.
         ValueError: If the constructor of a dataclass rejects it.
     """
-    return cast(T, _read(kind, value, at))
+    return cast(T, _reader(kind)(value, at))
 
 
-def _read(kind: Any, value: Any, at: str) -> Any:
+def fields_of(value: Any) -> dict[str, Any]:
+    """Returns the fields of a dataclass, for `json.dumps(..., default=fields_of)`: `asdict` copies what they contain.
+
+    >>> json.dumps(Between(0, 1), default=fields_of)
+    '{"low": 0, "high": 1}'
+    """
+    return {item.name: getattr(value, item.name) for item in fields(value)}
+
+
+def _reader(kind: Any) -> _Reader:
+    """Returns the function that reads a value as a type: annotations are taken apart once, not for each value."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Required, NotRequired):
-        return _read(arguments[0], value, at)
+        return _reader(arguments[0])
     if kind is Any:
-        return value
+        return lambda value, at: value
     if origin is Annotated:
-        return _annotated(arguments, value, at)
+        return _annotated(arguments)
     if origin in (Union, UnionType):
-        return _union(arguments, value, at)
+        return _union(arguments)
     if origin is Literal:
-        if type(value) not in map(type, arguments) or value not in arguments:
-            _fail(f"one of {', '.join(map(_shown, arguments))}", value, at)
-        return value
+        return partial(_literal, arguments)
     if is_dataclass(kind):
-        return _object(kind, value, at)
+        return partial(_object, kind)
     if typing.is_typeddict(kind):
-        return _mapping_of_known(kind, value, at)
+        return partial(_mapping_of_known, kind)
     if origin is tuple:
-        return _tuple(arguments, value, at)
+        return _tuple(arguments)
     if origin in (list, Sequence):
-        return [_read(arguments[0], item, f"{at}[{place}]") for place, item in enumerate(_items(value, at))]
+        return partial(_list, _reader(arguments[0]))
     if origin in (dict, Mapping):
-        found = _entries(value, at)
-        return {_read(arguments[0], name, at): _read(arguments[1], item, _below(at, name)) for name, item in found}
-    return _plain(kind, value, at)
+        return partial(_mapping, _reader(arguments[0]), _reader(arguments[1]))
+    return _number if kind is float else partial(_plain, kind)
 
 
-def _plain(kind: Any, value: Any, at: str) -> Any:
+def _number(value: Any, at: _Place) -> float:
+    if type(value) not in (int, float):
+        _fail(_PLAIN[float], value, at)
+    if not math.isfinite(value):
+        _fail("a finite number", value, at)
+    return float(value)
+
+
+def _plain(kind: Any, value: Any, at: _Place) -> Any:
     if kind is Path:
         return Path(_plain(str, value, at))
     if kind not in _PLAIN:
-        raise TypeError(f"expected a type that JSON can be read as, found {kind} at '{at}'")
-    if kind is float:
-        if type(value) not in (int, float):
-            _fail(_PLAIN[float], value, at)
-        if not math.isfinite(value):
-            _fail("a finite number", value, at)
-        return float(value)
+        raise TypeError(f"expected a type that JSON can be read as, found {kind} at '{_text(at)}'")
     if type(value) is not kind:
         _fail(_PLAIN[kind], value, at)
     if kind is str and "\0" in value:
@@ -158,79 +182,115 @@ def _plain(kind: Any, value: Any, at: str) -> Any:
     return value
 
 
-def _annotated(arguments: tuple[Any, ...], value: Any, at: str) -> Any:
-    kind = next((note.kind for note in arguments[1:] if isinstance(note, As)), arguments[0])
-    found = _read(kind, value, at)
-    for note in arguments[1:]:
-        if isinstance(note, Between) and found is not None and not note.low <= found <= note.high:
-            span = f"of {note.low:g} or more" if note.high == math.inf else f"from {note.low:g} to {note.high:g}"
-            _fail(f"a number {span}", value, at)
-        if isinstance(note, Length) and len(found) != note.items:
-            _fail(f"a list of {note.items}", value, at, f"one of {len(found)}")
-    return found
-
-
-def _union(arguments: tuple[Any, ...], value: Any, at: str) -> Any:
-    if value is None and NoneType in arguments:
-        return None
-    kinds = [kind for kind in arguments if kind is not NoneType]
-    for kind in kinds[:-1]:
-        with suppress(ValueError):
-            return _read(kind, value, at)
-    return _read(kinds[-1], value, at)
-
-
-def _tuple(arguments: tuple[Any, ...], value: Any, at: str) -> tuple[Any, ...]:
-    items = _items(value, at)
-    if arguments[-1] is Ellipsis:
-        arguments = (arguments[0],) * len(items)
-    if len(items) != len(arguments):
-        _fail(f"a list of {len(arguments)}", value, at, f"one of {len(items)}")
-    return tuple(_read(kind, items[place], f"{at}[{place}]") for place, kind in enumerate(arguments))
-
-
-def _object(kind: Any, value: Any, at: str) -> Any:
-    given, hints = dict(_entries(value, at)), _hints(kind)
-    found = {}
-    for item in fields(kind):
-        if item.name in given:
-            found[item.name] = _read(hints[item.name], given[item.name], _below(at, item.name))
-        elif item.default is MISSING and item.default_factory is MISSING:
-            _fail(_name(hints[item.name]), None, _below(at, item.name), "nothing")
-    return kind(**found)
-
-
-def _mapping_of_known(kind: Any, value: Any, at: str) -> dict[str, Any]:
-    """Returns all items of an object: those of the TypedDict are converted, the others must be finite."""
-    given, hints = dict(_entries(value, at)), _hints(kind)
-    for name in kind.__required_keys__ - given.keys():
-        _fail(_name(hints[name]), None, _below(at, name), "nothing")
-    return {
-        name: _read(hints[name], item, _below(at, name)) if name in hints else _finite(item, _below(at, name))
-        for name, item in given.items()
-    }
-
-
-def _finite(value: Any, at: str) -> Any:
-    if isinstance(value, float):
-        return _plain(float, value, at)
-    if isinstance(value, dict):
-        return {name: _finite(item, _below(at, name)) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item, f"{at}[{place}]") for place, item in enumerate(value)]
+def _literal(allowed: tuple[Any, ...], value: Any, at: _Place) -> Any:
+    if type(value) not in map(type, allowed) or value not in allowed:
+        _fail(f"one of {', '.join(map(_shown, allowed))}", value, at)
     return value
 
 
-def _entries(value: Any, at: str) -> Any:
+def _annotated(arguments: tuple[Any, ...]) -> _Reader:
+    inner = _reader(next((note.kind for note in arguments[1:] if isinstance(note, As)), arguments[0]))
+    notes = [note for note in arguments[1:] if isinstance(note, Between | Length)]
+    if not notes:
+        return inner
+
+    def checked(value: Any, at: _Place) -> Any:
+        found = inner(value, at)
+        for note in notes:
+            if isinstance(note, Length):
+                if len(found) != note.items:
+                    _fail(f"a list of {note.items}", value, at, f"one of {len(found)}")
+            elif found is not None and not note.low <= found <= note.high:
+                span = f"of {note.low:g} or more" if note.high == math.inf else f"from {note.low:g} to {note.high:g}"
+                _fail(f"a number {span}", value, at)
+        return found
+
+    return checked
+
+
+def _union(arguments: tuple[Any, ...]) -> _Reader:
+    *others, last = (_reader(kind) for kind in arguments if kind is not NoneType)
+    has_none = NoneType in arguments
+
+    def first_that_reads(value: Any, at: _Place) -> Any:
+        if value is None and has_none:
+            return None
+        for reader in others:
+            with suppress(ValueError):
+                return reader(value, at)
+        return last(value, at)
+
+    return first_that_reads
+
+
+def _tuple(arguments: tuple[Any, ...]) -> _Reader:
+    if arguments[-1] is Ellipsis:
+        reader = _reader(arguments[0])
+        return lambda value, at: tuple(_list(reader, value, at))
+    readers = tuple(map(_reader, arguments))
+
+    def of_length(value: Any, at: _Place) -> tuple[Any, ...]:
+        items = _items(value, at)
+        if len(items) != len(readers):
+            _fail(f"a list of {len(readers)}", value, at, f"one of {len(items)}")
+        return tuple(reader(items[place], (at, place)) for place, reader in enumerate(readers))
+
+    return of_length
+
+
+def _list(reader: _Reader, value: Any, at: _Place) -> list[Any]:
+    return [reader(item, (at, place)) for place, item in enumerate(_items(value, at))]
+
+
+def _mapping(name_reader: _Reader, reader: _Reader, value: Any, at: _Place) -> dict[Any, Any]:
+    return {name_reader(name, at): reader(item, (at, name)) for name, item in _entries(value, at)}
+
+
+def _object(kind: Any, value: Any, at: _Place) -> Any:
+    given, readers = dict(_entries(value, at)), _readers(kind)
+    found = {}
+    for item in fields(kind):
+        if item.name in given:
+            found[item.name] = readers[item.name](given[item.name], (at, item.name))
+        elif item.default is MISSING and item.default_factory is MISSING:
+            _fail(_name(_hints(kind)[item.name]), None, (at, item.name), "nothing")
+    return kind(**found)
+
+
+def _mapping_of_known(kind: Any, value: Any, at: _Place) -> dict[str, Any]:
+    """Returns all items of an object: those of the TypedDict are converted, the others must be finite."""
+    given, readers = dict(_entries(value, at)), _readers(kind)
+    for name in kind.__required_keys__ - given.keys():
+        _fail(_name(_hints(kind)[name]), None, (at, name), "nothing")
+    return {name: readers.get(name, _finite)(item, (at, name)) for name, item in given.items()}
+
+
+def _finite(value: Any, at: _Place) -> Any:
+    if isinstance(value, float):
+        return _number(value, at)
+    if isinstance(value, dict):
+        return {name: _finite(item, (at, name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item, (at, place)) for place, item in enumerate(value)]
+    return value
+
+
+def _entries(value: Any, at: _Place) -> Any:
     if not isinstance(value, dict):
         _fail("an object", value, at)
     return value.items()
 
 
-def _items(value: Any, at: str) -> Any:
+def _items(value: Any, at: _Place) -> Any:
     if not isinstance(value, list | tuple):
         _fail("a list", value, at)
     return value
+
+
+@cache
+def _readers(kind: Any) -> dict[str, _Reader]:
+    """Returns the reader of each field of a dataclass or TypedDict."""
+    return {name: _reader(hint) for name, hint in _hints(kind).items()}
 
 
 @cache
@@ -252,8 +312,14 @@ def _name(kind: Any) -> str:
     return _PLAIN.get(str if kind is Path else kind, "an object")
 
 
-def _below(at: str, name: str) -> str:
-    return f"{at}.{_key(name)}" if at else _key(name)
+def _text(at: _Place) -> str:
+    """Returns a place for a message, such as `metrics.test.images[0]`."""
+    if isinstance(at, str):
+        return at
+    above, name = _text(at[0]), at[1]
+    if isinstance(name, int):
+        return f"{above}[{name}]"
+    return f"{above}.{_key(name)}" if above else _key(name)
 
 
 def _key(name: str) -> str:
@@ -261,8 +327,9 @@ def _key(name: str) -> str:
     return _cut(name if name.isprintable() else repr(name)[1:-1])
 
 
-def _fail(expected: str, value: Any, at: str, found: str | None = None) -> None:
-    place = f" at '{at}'" if at else ""
+def _fail(expected: str, value: Any, at: _Place, found: str | None = None) -> None:
+    text = _text(at)
+    place = f" at '{text}'" if text else ""
     raise SchemaError(f"expected {expected}{place}, found {found or _shown(value)}")
 
 

@@ -112,7 +112,8 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """Returns the JSON text that `from_json` reads; the same spec always gives the same text."""
-        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, sort_keys=True, ensure_ascii=False)
+        values = {"schema_version": SCHEMA_VERSION, **json_schema.fields_of(self)}
+        return json.dumps(values, sort_keys=True, ensure_ascii=False, default=json_schema.fields_of)
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":

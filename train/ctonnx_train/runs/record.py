@@ -188,7 +188,8 @@ class RunRecord:
 
     def to_json(self) -> str:
         """Returns the content of run.json."""
-        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=2) + "\n"
+        values = {"schema_version": SCHEMA_VERSION, **json_schema.fields_of(self)}
+        return json.dumps(values, indent=2, default=json_schema.fields_of) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "RunRecord":
@@ -204,10 +205,11 @@ class RunRecord:
         Runs of the first releases lack some, and can still be evaluated.
         """
         fields = ("created", "classes", "data", "metrics", "settings", "operating_point", "shortcuts", "acquisition")
-        shown = {name: value for name, value in asdict(self).items() if name in fields}
+        shown = {name: getattr(self, name) for name in fields}
+        shown["operating_point"] = self.operating_point and asdict(self.operating_point)
         try:
             json_schema.read(_Report, shown)
-            del shown["data"]["folder"]
+            shown["data"] = {name: value for name, value in self.data.items() if name != "folder"}
             json.dumps(shown, ensure_ascii=False).encode()  # surrogates cannot be stored in a model file
             for split, values in self.metrics.items():
                 tables = [values["per_class"], *([values["intervals"]["per_class"]] if "intervals" in values else [])]
