@@ -86,18 +86,21 @@ class Workshop:
         run([_UV, "build", "--quiet", "--wheel", "--out-dir", folder / "dist", REPOSITORY], folder, _variables())
         return cls(folder=folder, wheel=next((folder / "dist").glob("*.whl")))
 
-    def make(self, name: str, extras: str, *others: str) -> Environment:
+    def make(self, name: str, extras: str, *others: str, is_thin: bool = False) -> Environment:
         """Creates an environment with the wheel.
 
         Args:
             name: Name of the environment.
             extras: Extras of ctonnx, separated by commas.
             *others: Further requirements.
+            is_thin: Whether its processes have a thin network in ResNet50's place; see `tests/thin`.
         """
         folder = self.folder / "environments" / name
         run([_UV, "venv", "--quiet", "--python", sys.executable, folder], self.folder, _variables())
-        prefix = {"PYTHONPYCACHEPREFIX": str(self.folder / "bytecode")}
-        environment = Environment(folder=folder, work=self.folder / "work" / name, variables=_variables() | prefix)
+        variables = _variables() | {"PYTHONPYCACHEPREFIX": str(self.folder / "bytecode")}
+        if is_thin:
+            variables["PYTHONPATH"] = str(REPOSITORY / "tests" / "thin")
+        environment = Environment(folder=folder, work=self.folder / "work" / name, variables=variables)
         environment.work.mkdir(parents=True)
         self.install(environment, f"{self.wheel}[{extras}]" if extras else str(self.wheel), *others)
         self._keep_bytecode(folder)

@@ -41,6 +41,7 @@ class Check:
         others: Further requirements.
         is_given: Whether the check waits for the phantoms, run and export of the first one, and starts with them.
         is_large: Whether only `make extras-all` runs the check.
+        is_thin: Whether a thin network takes ResNet50's place; a network that is given is thin.
         name: Name of the environment if it differs from the extras.
     """
 
@@ -51,6 +52,7 @@ class Check:
     others: tuple[str, ...] = ()
     is_given: bool = True
     is_large: bool = False
+    is_thin: bool = True
     name: str = ""
 
 
@@ -76,7 +78,7 @@ CHECKS = (
         is_given=False,
         name=promises.FOLDER,
     ),
-    Check(extras="cpu,train,export", promise=promises.demo, build=_CPU, is_given=False),
+    Check(extras="cpu,train,export", promise=promises.demo, build=_CPU, is_given=False, is_thin=False),
     Check(extras="compress"),
     Check(extras="cpu,compress", promise=promises.compress, build=_CPU),
     Check(extras="train", promise=promises.train),
@@ -151,6 +153,7 @@ CHECKS = (
         build=_GPU,
         is_given=False,
         is_large=True,
+        is_thin=False,
     ),
 )
 """All checks; `test_extras.py` compares them with pyproject.toml, README and docs."""
@@ -171,7 +174,7 @@ def run(check: Check, workshop: Workshop, given: Future[Path]) -> None:
     name = check.name or check.extras.replace(",", "-") or "bare"
     start = time.perf_counter()
     extras = check.extras if check.install is None else check.install
-    environment = workshop.make(name, extras, *check.others)
+    environment = workshop.make(name, extras, *check.others, is_thin=check.is_thin)
     if check.name == promises.FOLDER:
         promises.make_run(environment)
         given.set_result(_linked(environment.work, workshop.folder / "given"))
