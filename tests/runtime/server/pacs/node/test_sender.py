@@ -85,7 +85,8 @@ def test_damaged_file_is_a_rejection_of_it_alone(tmp_path: Path, content: bytes)
         assert next(service.send([damaged])) == unreadable
 
 
-def test_association_that_ends_is_tried_again(tmp_path: Path) -> None:
+def test_association_that_ends_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctonnx.server.pacs.node.sender._TIMEOUT", 1)  # until an end that goes unnoticed ends the wait
     files, entity = write_series(tmp_path, 2), AE(ae_title="PACS")
     entity.add_supported_context(CTImageStorage)
 
