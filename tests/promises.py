@@ -66,8 +66,19 @@ _ARGUMENTS = {  # of commands that must get as far as importing their libraries
 }
 
 
+_INVOKE_ALL = """
+import json, sys
+from click.testing import CliRunner
+from ctonnx.cli.main import main
+done = [CliRunner().invoke(main, words, prog_name="ctonnx") for words in json.loads(sys.argv[1])]
+print(json.dumps([[result.exit_code, result.stdout, result.stderr] for result in done]))
+"""
+
+
 def other_commands_name_their_extras(environment: Environment, extras: tuple[str, ...], module_of: str | None) -> None:
     """Checks that every command that needs another extra names it in its error message.
+
+    The first runs in a process of its own, the others in one: each of them imports little but Python's own modules.
 
     Args:
         environment: Environment with the extras.
@@ -77,6 +88,7 @@ def other_commands_name_their_extras(environment: Environment, extras: tuple[str
     contained = {"compress": ("train", "export", "evaluate"), "train": ("evaluate",)}
     there = {*extras, *(("cpu",) if module_of else ())}
     there |= {name for extra in extras for name in contained.get(extra, ())}
+    expected: dict[tuple[str, ...], str] = {}
     for name, entry in _COMMANDS.items():
         needed = [extra for extra in entry.extras.split(",") if extra]
         missing = [f"'{extra}'" for extra in needed if extra not in there]
@@ -84,10 +96,16 @@ def other_commands_name_their_extras(environment: Environment, extras: tuple[str
             continue
         which = f"extra {missing[0]}, which is" if len(missing) == 1 else f"extras {' and '.join(missing)}, which are"
         named = ",".join(extra for extra in needed if extra != "cpu" or module_of in (None, "onnxruntime"))
-        environment.fails(
-            *_ARGUMENTS.get(name, (name,)),
-            message=f"'ctonnx {name}' needs the {which} not installed; pip install \"ctonnx[{named}]\"",
-        )
+        message = f"'ctonnx {name}' needs the {which} not installed; pip install \"ctonnx[{named}]\""
+        expected[_ARGUMENTS.get(name, (name,))] = message
+    if not expected:
+        return
+    first, *others = expected
+    environment.fails(*first, message=expected[first])
+    command = [str(environment.programs / "python"), "-c", _INVOKE_ALL, json.dumps(others)]
+    found = json.loads(run(command, environment.work, environment.variables).stdout)
+    for words, (code, out, error) in zip(others, found, strict=True):
+        expect((words, code, out, error), (words, 2, "", f"Error: {expected[words]}\n"))
 
 
 def journey(environment: Environment) -> None:
