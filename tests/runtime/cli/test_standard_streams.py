@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from ctonnx.artifacts.run import Run
-
 ALL = "<&- >&- 2>&-"
 EACH = ["<&-", ">&-", "2>&-", ">&- 2>&-", ALL]
 
@@ -134,8 +132,8 @@ def test_wrong_use_ends_as_it_does_with_streams(tmp_path: Path) -> None:
     assert without_streams(ALL, "predict", "-m", "nowhere.onnx", "scan.png", cwd=tmp_path).returncode == 2
 
 
-def test_run_is_evaluated_without_streams(exported_run: Run, phantoms: Path, tmp_path: Path) -> None:
-    done = without_streams(ALL, "evaluate", exported_run.folder, phantoms, "--replicates", "20", cwd=tmp_path)
+def test_model_is_evaluated_without_streams(model: Path, phantoms: Path, tmp_path: Path) -> None:
+    done = without_streams(ALL, "evaluate", model, phantoms, "--replicates", "20", cwd=tmp_path)
     assert done.returncode == 0
 
 
