@@ -27,6 +27,8 @@ CHEST_CT = Path(
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 
 _SMALL_CTONNX = """\
+import ctonnx_train.evaluation.report
+ctonnx_train.evaluation.report.save_plot = lambda figure, file: file.touch()
 {before}
 from ctonnx.cli.main import main
 main(prog_name="ctonnx")
@@ -235,7 +237,7 @@ def evaluated() -> Any:
 
 @pytest.fixture
 def start_ctonnx(tmp_path: Path) -> Callable[..., "Popen[str]"]:
-    """A function that starts the `ctonnx` command in a process, with the small backbone and on the CPU.
+    """A function that starts the `ctonnx` command in a process, with the small backbone, on the CPU and without plots.
 
     `before` is Python code that runs in the process before the command; `launcher` are Python's arguments before it.
     """
