@@ -28,7 +28,7 @@ from ctonnx_train.data.phantom.patient_set import LABELS, generate_patients
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 
-PATIENTS, SLICES = 24, 3
+PATIENTS, SLICES = 24, 2
 QUICK = ("--weights", "none", "--epochs", "1", "--batch-size", "8", "--image-size", "64", "--precision", "fp32")
 MARK, UID_ROOT = "QZXMARK", "1.2.826.0.1.3680043.10.777123"
 DATES = ("19510417", "20170823", "1951-04-17", "2017-08-23", "17.04.1951", "23.08.2017")
