@@ -4,8 +4,9 @@
 
 The model predicts a pool of phantoms of its training's kind. A month draws a reference and then 30 days from this pool,
 each image once, and looks at the latest images every day, as a person would with `ctonnx drift`. Each month has a
-reference of its own. A change is applied to further phantoms; it counts as found if the look at 200 changed images
-alarms. The exit code is 1 if more than 1 % of the months have an alarm.
+reference of its own. The model's own reference, its validation images, is compared with new images, too: it chose the
+epoch, and fitted the thresholds. A change is applied to further phantoms; it counts as found if the look at 200 changed
+images alarms. The exit code is 1 if more than 1 % of the months have an alarm.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,12 +24,13 @@ from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
 from ctonnx.server.monitoring.drift import FALSE_ALARMS, LOOKS, compare
 
-__all__ = ["CHANGES", "Month", "has_false_alarm", "is_found", "main", "predicted"]
+__all__ = ["CHANGES", "Month", "has_false_alarm", "is_found", "main", "own_alarms", "predicted"]
 
 _SIDE = 256
 _TODAY = date(2026, 12, 1)
 _FOUND_WITHIN = 200  # images
 _RUNS = 100  # of each change
+_LOOKS = 1000  # with the model's own reference
 
 Bins = Mapping[str, str]
 
@@ -101,26 +103,36 @@ def predicted(
     ]
 
 
-def _alarms(before: Sequence[Bins], now: Sequence[Bins]) -> list[str]:
-    reference, counts = UsageReference.of(before), UsageReference.of(now)
-    if reference is None or counts is None:
-        raise ValueError("expected images of both, found none")
-    return compare(reference, counts.counts, since=_TODAY, until=_TODAY).alarms
+def _counts(images: Sequence[Bins]) -> UsageReference:
+    found = UsageReference.of(images)
+    if found is None:
+        raise ValueError("expected images to count, found none")
+    return found
+
+
+def _alarms(reference: UsageReference, now: Sequence[Bins]) -> list[str]:
+    return compare(reference, _counts(now).counts, since=_TODAY, until=_TODAY).alarms
 
 
 def has_false_alarm(pool: Sequence[Bins], month: Month, random: np.random.Generator) -> bool:
     """Simulates a month without a change, and returns whether any of its looks alarms."""
     drawn = [pool[int(row)] for row in random.permutation(len(pool))[: month.reference + LOOKS * month.daily]]
-    before, stream = drawn[: month.reference], drawn[month.reference :]
+    before, stream = _counts(drawn[: month.reference]), drawn[month.reference :]
     ends = range(month.daily, len(stream) + 1, month.daily)
     return any(_alarms(before, stream[max(0, end - month.window) : end]) for end in ends)
 
 
 def is_found(pool: Sequence[Bins], changed: Sequence[Bins], month: Month, random: np.random.Generator) -> bool:
     """Returns whether a look at 200 changed images alarms, with a reference from the pool."""
-    before = [pool[int(row)] for row in random.permutation(len(pool))[: month.reference]]
+    before = _counts([pool[int(row)] for row in random.permutation(len(pool))[: month.reference]])
     now = [changed[int(row)] for row in random.permutation(len(changed))[:_FOUND_WITHIN]]
     return bool(_alarms(before, now))
+
+
+def own_alarms(own: UsageReference, pool: Sequence[Bins], random: np.random.Generator) -> int:
+    """Returns the number of alarms in 1,000 looks at new images, with the model's own reference."""
+    looks = (random.permutation(len(pool))[:_FOUND_WITHIN] for _ in range(_LOOKS))
+    return sum(bool(_alarms(own, [pool[int(row)] for row in rows])) for rows in looks)
 
 
 @click.command()
@@ -132,7 +144,7 @@ def main(model: Path, images: int, months: int, reference: int) -> None:
     """Measure false alarms and found changes with MODEL, which was trained on phantoms."""
     month, random = Month(reference=reference), np.random.default_rng(0)
     with Predictor(model) as predictor:
-        pool = predicted(predictor, images, random)
+        pool, own = predicted(predictor, images, random), predictor.spec.usage
         changed = {
             name: predicted(predictor, 2 * _FOUND_WITHIN, random, change=change, shares=shares)
             for name, (change, shares) in CHANGES.items()
@@ -143,6 +155,9 @@ def main(model: Path, images: int, months: int, reference: int) -> None:
     false = sum(has_false_alarm(pool, month, random) for _ in range(months))
     low, high = share_interval(false / months, months)
     click.echo(f"without a change: an alarm in {false} of {months} months (95 % interval {low:.2%} to {high:.2%})")
+    if own is not None:
+        alarms = own_alarms(own, pool, random)
+        click.echo(f"the model's own reference ({own.images} images): an alarm in {alarms} of {_LOOKS} looks")
     for name, bins in changed.items():
         found = sum(is_found(pool, bins, month, random) for _ in range(_RUNS))
         click.echo(f"{name}: found within {_FOUND_WITHIN} images in {found} of {_RUNS} runs")

@@ -22,6 +22,7 @@ def test_month_without_a_change_has_no_alarm_and_one_of_two_kinds_has() -> None:
 
 def test_command_counts_months_and_found_changes(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drift_alarms, "_RUNS", 2)
+    monkeypatch.setattr(drift_alarms, "_LOOKS", 3)
     monkeypatch.setattr(drift_alarms, "_SIDE", 64)
     drawn: list[int] = []
 
@@ -34,6 +35,8 @@ def test_command_counts_months_and_found_changes(model: Path, monkeypatch: pytes
     assert result.exit_code == 0, result.output
     assert drawn == [1400, *[400] * len(drift_alarms.CHANGES)]
     assert "without a change: an alarm in 0 of 2 months (95 % interval 0.00% to" in result.output
+    assert "the model's own reference" in result.output
+    assert " of 3 looks" in result.output
     assert result.output.count("found within 200 images in") == len(drift_alarms.CHANGES)
 
 
