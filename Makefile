@@ -101,5 +101,5 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[cpu,train,export,compress,dicom,tiff,pacs,bench,serve,grpc,scale]" --group dev --group docs
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[cpu,train,export,compress,dicom,tiff,pacs,bench,serve,grpc,scale,sign]" --group dev --group docs
 	touch $@

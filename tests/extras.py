@@ -90,7 +90,12 @@ CHECKS = (
     Check(
         extras="cpu",
         promise=_all(
-            slim_install.check, promises.predict, promises.without_dicom, promises.without_tiff, promises.without_ray
+            slim_install.check,
+            promises.predict,
+            promises.without_dicom,
+            promises.without_tiff,
+            promises.without_ray,
+            promises.without_signatures,
         ),
         build=_CPU,
     ),
@@ -120,6 +125,8 @@ CHECKS = (
     Check(extras="cpu,serve,grpc", promise=partial(promises.serve, reads_dicom=False, has_grpc=True), build=_CPU),
     Check(extras="scale"),
     Check(extras="cpu,scale", promise=promises.ray_engine, build=_CPU),
+    Check(extras="sign", promise=promises.sign),
+    Check(extras="cpu,sign", promise=_all(promises.sign, promises.trust), build=_CPU),
     Check(extras="bench"),
     Check(extras="cpu,bench", promise=promises.bench, build=_CPU),
     Check(extras="tensorboard"),

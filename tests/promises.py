@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from urllib.error import URLError
 
-from tests.environments import REPOSITORY, CheckError, Environment, run
+from tests.environments import CONSTRAINTS, REPOSITORY, CheckError, Environment, run
 
 from ctonnx.cli.main import _COMMANDS
 
@@ -38,13 +38,16 @@ __all__ = [
     "predict",
     "ray_engine",
     "serve",
+    "sign",
     "tensorboard",
     "tiff",
     "train",
+    "trust",
     "used",
     "without_dicom",
     "without_pytorch",
     "without_ray",
+    "without_signatures",
     "without_tiff",
 ]
 
@@ -63,6 +66,7 @@ _ARGUMENTS = {  # of commands that must get as far as importing their libraries
     "evaluate": ("evaluate", MODEL, "phantoms"),
     "recalibrate": ("recalibrate", MODEL, "phantoms", "--output", "new/model.onnx"),
     "predict": ("predict", "phantoms/test"),
+    "sign": ("sign", "--key", str(CONSTRAINTS)),
 }
 
 
@@ -294,6 +298,45 @@ def node(environment: Environment) -> None:
     finally:
         server.kill()
         server.communicate()
+
+
+_MAKE_KEYS = """
+from pathlib import Path
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+for name in ("maker", "other"):
+    key = ec.generate_private_key(ec.SECP256R1())
+    Path(f"{name}.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    Path(f"{name}.pub").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+"""
+
+
+def sign(environment: Environment) -> None:
+    """Makes two keys, and signs the export with one of them; nothing is run, so that no onnxruntime is needed."""
+    run([environment.programs / "python", "-c", _MAKE_KEYS], environment.work, environment.variables)
+    output = environment.ctonnx("sign", "runs/tiny/export", "--key", "maker.pem").stdout
+    expect(output.splitlines()[-1].startswith("runs/tiny/export/model.sig: "), True)
+
+
+def trust(environment: Environment) -> None:
+    """Verifies the signed export and predicts with it; an altered copy and another key are rejected."""
+    lines = environment.ctonnx("verify", MODEL, "--trust", "maker.pub").stdout.splitlines()
+    expect((lines[0].partition(",")[0], lines[-1].strip()), ("signature: valid", "verified"))
+    environment.ctonnx("predict", "phantoms/test", "--model", "runs/tiny", "--trust", "maker.pub")
+    shutil.copytree(environment.work / "runs/tiny/export", environment.work / "copied")
+    (environment.work / "copied/report.md").write_text("altered", encoding="utf-8")  # a copy has no links
+    for model, key, found in (("copied", "maker", "'report.md' altered"), ("runs/tiny", "other", "a signature by the")):
+        words = ("predict", "phantoms/test", "--model", model, "--trust", f"{key}.pub")
+        expect(f"found {found}" in environment.ctonnx(*words, exit_code=2).stderr, True)
+
+
+def without_signatures(environment: Environment) -> None:
+    """Checks that `--trust` names the extra, and that the bill of materials needs none."""
+    environment.fails(
+        *("predict", "phantoms/test", "--trust", MODEL),
+        message="expected the package 'cryptography' for --trust, found none; pip install \"ctonnx[sign]\"",
+    )
+    expect(json.loads(environment.ctonnx("inspect", "--bom").stdout)["specVersion"], "1.6")
 
 
 def bench(environment: Environment, options: tuple[str, ...] = ()) -> None:

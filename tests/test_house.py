@@ -39,9 +39,10 @@ ROOMS = {
     "ctonnx.images.dicom": "hounsfield stored_bits header redaction dataset identity decoding rendering file",
     "ctonnx.images.dicom.rendering": "window greyscale",
     "ctonnx.parity": "rounding intervals outputs comparison acceptance_gates golden_gate",
-    "ctonnx.artifacts": "json_schema onnx_file report_schema decision spec shortcuts caveats golden run",
-    "ctonnx.artifacts.decision": "operating_point prediction_sets novelty brightness rule patient_rule usage",
+    "ctonnx.artifacts": "json_schema onnx_file report_schema decision spec caveats golden run provenance",
+    "ctonnx.artifacts.decision": "operating_point prediction_sets novelty brightness rule patient_rule usage shortcuts",
     "ctonnx.artifacts.onnx_file": "protobuf metadata operators integrity",
+    "ctonnx.artifacts.provenance": "signature keys trust signing bom",
     "ctonnx.inference": "cuda tensorrt providers plugins diagnosis session runner tuning self_test",
     "ctonnx.prediction": "inputs model_selection results cautions streaming predictor device series output",
     "ctonnx.prediction.device": "verification candidates kept_choice fastest_provider",
@@ -63,7 +64,7 @@ ROOMS = {
     "ctonnx.server.api": "open_inference triton model_info schemas openapi",
     "ctonnx.cli": "standard_streams signals options model_banner prediction commands completion main",
     "ctonnx.cli.prediction": "stdin_names dicom_results group_prediction parts",
-    "ctonnx.cli.commands": "demo doctor drift inspect node predict serve verify",
+    "ctonnx.cli.commands": "demo doctor drift inspect node predict serve sign verify",
     "ctonnx_train": "data audit network runs evaluation stress training recalibration cli",
     "ctonnx_train.data": "splits patients dataset sources phantom leakage layouts image_folder pixel_store",
     "ctonnx_train.data.phantom": "drift canvas anatomy scanner drawing patient dicom_series phantom_set patient_set",
@@ -232,12 +233,15 @@ def test_runtime_imports_nothing_but_its_four_libraries() -> None:
     pacs = set((PACKAGES["ctonnx"] / "server/pacs").rglob("*.py"))
     server = set((PACKAGES["ctonnx"] / "server").rglob("*.py")) - pacs
     calls = set((PACKAGES["ctonnx"] / "server/grpc").rglob("*.py"))
-    rest = set(PACKAGES["ctonnx"].rglob("*.py")) - server - pacs - dicom - {raw}
+    # Imported only by `ctonnx sign` and for `--trust`.
+    signing = {PACKAGES["ctonnx"] / f"artifacts/provenance/{name}.py" for name in ("keys", "trust", "signing")}
+    rest = set(PACKAGES["ctonnx"].rglob("*.py")) - server - pacs - dicom - signing - {raw}
 
     def libraries(files: Iterable[Path]) -> set[str]:
         return {name for file in files for name in imports(file)} - set(sys.stdlib_module_names) - {"ctonnx"}
 
     assert libraries(rest) == RUNTIME_LIBRARIES
+    assert libraries(signing) == {"cryptography", "model_signing"}
     assert libraries(dicom) == {"PIL", "imagecodecs", "numpy", "pydicom"}
     assert libraries({raw}) == {"PIL", "imagecodecs", "numpy", "tifffile"}
     page = PACKAGES["ctonnx"] / "server/pacs/node/page.py"  # imported only for the node's page

@@ -11,6 +11,8 @@ import onnx
 
 from ctonnx.artifacts import json_schema
 from ctonnx.artifacts.golden import FILE_NAME, Golden, save_golden
+from ctonnx.artifacts.provenance.bom import BOM_FILE, folder_bom
+from ctonnx.artifacts.provenance.signature import SIGNATURE_FILE, is_of_device
 from ctonnx.artifacts.report_schema import PRECISIONS, Precision
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import CtonnxError
@@ -34,7 +36,7 @@ from ctonnx_train.runs.checkpoint import Checkpoint, load_checkpoint
 
 __all__ = ["ExportResult", "export_run", "model_name"]
 
-_REPORTS = frozenset({"README.md", "report.json", "report.md", "refused.json", "refused.md"})
+_REPORTS = frozenset({"README.md", "report.json", "report.md", "refused.json", "refused.md", BOM_FILE, SIGNATURE_FILE})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +143,8 @@ def export_run(
                 f"note: this export replaces the earlier one in '{output}' and removes its {model_name(precision)}; "
                 f"keep that precision with --precision {','.join([*precisions, precision])}, or choose another --output"
             )
+    if (output / SIGNATURE_FILE).exists():
+        log(f"note: the signature of '{output}' does not cover a new export; sign it again with: ctonnx sign {output}")
     checkpoint = load_checkpoint(run)
     original = load_ensemble(checkpoint) if ensemble else original_of(checkpoint)
     if (earlier := _networks_in(output)) not in (None, original.networks):
@@ -214,6 +218,7 @@ class _Folder:
             )
             _write_reports(folder, "report", facts)
             write_text(folder / "README.md", model_card(facts))
+            write_text(folder / BOM_FILE, json_text(folder_bom(folder)))
         self._written, self._pending = tuple(model.precision for model in passed), pending
 
     @contextmanager
@@ -282,8 +287,8 @@ def _check_output_folder(output: Path) -> None:
     """Raises an error unless the folder is new, empty, or contains only an earlier export."""
     if not output.is_dir():
         return
-    # Measurements of `ctonnx bench --sweep` belong to a model and are removed with it.
-    found = {file.name for file in output.iterdir() if not file.name.endswith(".tuned.json")}
+    # Measurements of `ctonnx bench --sweep` and `--provider auto` belong to a model and are removed with it.
+    found = {file.name for file in output.iterdir() if not is_of_device(file.name)}
     try:
         known = _REPORTS.union(json_schema.load(_Written, output / "report.json").files)
     except (OSError, ValueError):

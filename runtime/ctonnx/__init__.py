@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ModelError,
         NotEnoughMemory,
         ProviderError,
+        SignatureError,
     )
     from ctonnx.images import Preprocessing
     from ctonnx.parity.comparison import Parity, compare
@@ -47,6 +48,7 @@ __all__ = [
     "Predictor",
     "Preprocessing",
     "ProviderError",
+    "SignatureError",
     "__version__",
     "compare",
 ]
@@ -66,6 +68,7 @@ _HOMES = {
     "Predictor": "prediction.predictor",
     "Preprocessing": "images.preprocessing",
     "ProviderError": "errors",
+    "SignatureError": "errors",
     "compare": "parity.comparison",
 }
 

@@ -3,6 +3,7 @@
 CtonnxError             wrong usage or invalid input: exit code 2
   ImageError            an image that cannot be converted to pixels (in a batch: a record, not an exception)
   ModelError            a model that is missing, damaged or not made by ctonnx
+    SignatureError      a model that a trusted key did not sign, or that is not as it was signed
   ProviderError         an execution provider that cannot run on this machine
   NotEnoughMemory       too little memory, or too few threads allowed, for this process
   DataError             a dataset, pretrained weights or a run name that training cannot use
@@ -11,7 +12,16 @@ CtonnxError             wrong usage or invalid input: exit code 2
 A message has three parts: what was expected, what was found (quoted), and what to do next.
 """
 
-__all__ = ["CheckFailed", "CtonnxError", "DataError", "ImageError", "ModelError", "NotEnoughMemory", "ProviderError"]
+__all__ = [
+    "CheckFailed",
+    "CtonnxError",
+    "DataError",
+    "ImageError",
+    "ModelError",
+    "NotEnoughMemory",
+    "ProviderError",
+    "SignatureError",
+]
 
 
 class CtonnxError(Exception):
@@ -34,6 +44,10 @@ class ImageError(CtonnxError):
 
 class ModelError(CtonnxError):
     """A model is missing, damaged, or has no valid spec."""
+
+
+class SignatureError(ModelError):
+    """A model's folder is not signed by a trusted key, or is not as it was signed."""
 
 
 class ProviderError(CtonnxError):

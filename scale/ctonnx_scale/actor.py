@@ -41,18 +41,21 @@ class ActorModel:
         path: Absolute path on the driver's machine.
         sha256: Checksum of the file.
         content: Function that returns the bytes of the file, for nodes that do not have it.
+        is_signed: Whether these bytes were signed: each node then opens a copy of them, as its own file could be
+            exchanged after it was compared.
     """
 
     path: str
     sha256: str
     content: Callable[[], bytes]
+    is_signed: bool = False
 
     @contextmanager
     def file(self) -> Iterator[Path]:
         """Yields the path of the file on this node; a copy is removed at the end of the block."""
         path = Path(self.path)
         with suppress(OSError):
-            if sha256_of(path) == self.sha256:
+            if not self.is_signed and sha256_of(path) == self.sha256:
                 yield path
                 return
         with tempfile.TemporaryDirectory(prefix="ctonnx-") as folder:

@@ -27,7 +27,7 @@ __all__ = ["predict_on_ray"]
 
 _ALLOWED = (
     *("paths", "model", "output", "provider", "batch_size", "threads", "check", "null"),
-    *("engine", "actors", "actor_gpus", "resume"),
+    *("engine", "actors", "actor_gpus", "resume", "trust"),
 )
 _LINE_SECONDS = 60.0  # between two lines about the progress where there is no terminal
 
@@ -38,6 +38,7 @@ class _Model(NamedTuple):
     path: Path
     spec: "ModelSpec"
     provider: str
+    signed_by: str | None = None
     refusal: str | None = None
 
 
@@ -64,6 +65,7 @@ def predict_on_ray(
         raise CtonnxError(
             'expected Ray and pyarrow for --engine ray, found neither or one; pip install "ctonnx[scale]"'
         )
+    from ctonnx.artifacts.provenance.trust import read_signed
     from ctonnx.inference.session import open_session, read_spec
     from ctonnx.prediction.model_selection import find_model
     from ctonnx.prediction.output.batch import BatchResult
@@ -75,11 +77,17 @@ def predict_on_ray(
     log = partial(click.echo, err=True)
     provider: Provider = options["provider"]
     model = find_model(options["model"], provider=provider)
-    spec = read_spec(open_session(model, threads=1, optimize=False, check=options["check"]), str(model))
-    show_model(_Model(model, spec, provider), newest=options["model"] is None)
+    content, signed_by = None, None
+    if options["trust"]:
+        content, signed = read_signed(model, options["trust"])
+        signed_by = signed.key
+    spec = read_spec(
+        open_session(model, content=content, threads=1, optimize=False, check=options["check"]), str(model)
+    )
+    show_model(_Model(model, spec, provider, signed_by), newest=options["model"] is None)
     paths = options["paths"]
     files = names_on_stdin(paths, null=options["null"]) if "-" in paths or options["null"] else find_files(paths, log)
-    parts = Parts(options["output"], sha256_of(model), resume=options["resume"], log=log)
+    parts = Parts(options["output"], sha256_of(content or model), resume=options["resume"], log=log)
     resources = ActorResources(
         cpus=options["threads"] or 1, gpus=_gpus(options["actor_gpus"], provider), actors=options["actors"]
     )
@@ -114,7 +122,14 @@ def predict_on_ray(
         log(f"ray: {counted(actors, 'actor')} of {counted(resources.cpus, 'CPU')}{_with_gpus(resources.gpus)}")
         with progress(count, shown=True) as step:
             result = predict_on_cluster(
-                model, left, parts, settings, resources, actors=actors, progress=_lines(step, count, log)
+                model,
+                left,
+                parts,
+                settings,
+                resources,
+                signed=content,
+                actors=actors,
+                progress=_lines(step, count, log),
             )
     summarize(
         count,

@@ -81,6 +81,7 @@ def predict_on_cluster(
     settings: PredictorSettings,
     resources: ActorResources,
     *,
+    signed: bytes | None = None,
     actors: int,
     progress: Callable[[int], None] = lambda files: None,
 ) -> EngineResult:
@@ -92,6 +93,7 @@ def predict_on_cluster(
         parts: Folder of the rows.
         settings: Settings of the model in each actor.
         resources: CPUs and GPUs of each actor.
+        signed: Bytes of the model whose signature is valid, which the actors then open; None lets them open the file.
         actors: Number of actors.
         progress: Called with the number of finished files.
 
@@ -111,7 +113,10 @@ def predict_on_cluster(
         .remote()
     )
     calls = _Calls(journal)
-    actor_model = ActorModel(path=str(model.absolute()), sha256=sha256_of(model), content=_Content(model.read_bytes()))
+    content = model.read_bytes() if signed is None else signed
+    actor_model = ActorModel(
+        path=str(model.absolute()), sha256=sha256_of(content), content=_Content(content), is_signed=signed is not None
+    )
     predicted, failed, decisions = 0, 0, Counter[str]()
     with _explained():
         results = ray.data.from_arrow(_batches(names, actors)).map_batches(

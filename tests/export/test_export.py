@@ -42,7 +42,7 @@ from ctonnx_export.graph.simplification import Simplified
 from ctonnx_export.image_sets import golden_rows
 from ctonnx_train.runs.checkpoint import load_checkpoint
 
-FILES = ["README.md", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
+FILES = ["README.md", "bom.cdx.json", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from ctonnx_export.quantization.settings import Quantization
 
 pytestmark = pytest.mark.usefixtures("small_network", "converted_once")
 
-FP32 = ["README.md", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
+FP32 = ["README.md", "bom.cdx.json", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
 
 
 def exported(run: Run, output: Path, patch: pytest.MonkeyPatch, log: Any = lambda line: None) -> ExportResult:

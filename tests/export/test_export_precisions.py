@@ -10,8 +10,10 @@ import onnx
 import pytest
 import torch
 from tests.export.conftest import ALL, LOOSE, names, two_threads
+from tests.runtime.artifacts.provenance.test_bom import assert_valid, metrics
 
 from ctonnx.artifacts.golden import load_golden
+from ctonnx.artifacts.provenance.bom import BOM_FILE
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import DataError
 from ctonnx.parity.acceptance_gates import GATES
@@ -29,10 +31,32 @@ pytestmark = pytest.mark.usefixtures("small_network", "converted_once")
 
 def test_folder_contains_a_model_of_each_precision(small_export: ExportResult) -> None:
     models = [f"model.{precision}.onnx" for precision in sorted(ALL)]
-    assert names(small_export.folder) == ["README.md", "golden.npz", *models, "report.json", "report.md"]
+    assert names(small_export.folder) == [
+        "README.md",
+        "bom.cdx.json",
+        "golden.npz",
+        *models,
+        "report.json",
+        "report.md",
+    ]
     sizes = {made.precision: small_export.file(made).stat().st_size for made in small_export.models}
     assert sizes["int8"] < 0.45 * sizes["fp32"]
     assert sizes["fp16"] < 0.65 * sizes["fp32"]
+
+
+def test_bill_of_materials_has_each_model_with_the_parity_that_it_passed(small_export: ExportResult) -> None:
+    document = json.loads((small_export.folder / BOM_FILE).read_text(encoding="utf-8"))
+    assert_valid(document)
+    found = {item["name"]: metrics(item) for item in document["metadata"]["component"]["components"]}
+    for made in small_export.models:
+        parity = made.spec.parity
+        reference = "the PyTorch original" if made.precision == "fp32" else "the FP32 model"
+        agreement = found[f"model.{made.precision}.onnx"][
+            "agreement", f"parity with {reference} on {parity['images']} images"
+        ]
+        assert agreement["value"] == f"{parity['agreement']:.6g}"
+        assert ("confidenceInterval" in agreement) == ("agreement_interval" in parity)
+    assert "agreement_interval" in small_export.models[-1].spec.parity
 
 
 def test_each_model_contains_its_spec(small_export: ExportResult) -> None:
@@ -221,16 +245,36 @@ def test_earlier_int8_that_an_export_would_remove_is_reported(
         "that precision with --precision fp16, or choose another --output"
     )
     assert messages[1] == messages[0].replace("fp16", "int8")
-    assert names(tmp_path / "export") == ["README.md", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
+    assert names(tmp_path / "export") == [
+        "README.md",
+        "bom.cdx.json",
+        "golden.npz",
+        "model.fp32.onnx",
+        "report.json",
+        "report.md",
+    ]
 
 
-def test_tuning_of_an_earlier_model_is_removed_with_it(
+def test_tuning_and_signature_of_an_earlier_model_are_removed_with_it(
     small_run: Run, small_export: ExportResult, tmp_path: Path
 ) -> None:
     shutil.copytree(small_export.folder, tmp_path / "export")
-    (tmp_path / "export/model.fp32.tuned.json").write_text("{}")
-    export_run(small_run, output=tmp_path / "export")
-    assert names(tmp_path / "export") == ["README.md", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
+    for name in ("model.fp32.tuned.json", "fastest.0123456789ab.json", "model.sig"):
+        (tmp_path / "export" / name).write_text("{}")
+    messages: list[str] = []
+    export_run(small_run, output=tmp_path / "export", log=messages.append)
+    assert (
+        f"note: the signature of '{tmp_path / 'export'}' does not cover a new export; sign it again with: ctonnx sign "
+        f"{tmp_path / 'export'}"
+    ) in messages
+    assert names(tmp_path / "export") == [
+        "README.md",
+        "bom.cdx.json",
+        "golden.npz",
+        "model.fp32.onnx",
+        "report.json",
+        "report.md",
+    ]
 
 
 def test_report_of_a_nan_is_json(small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

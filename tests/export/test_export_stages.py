@@ -22,8 +22,8 @@ from ctonnx_export.quantization.settings import Quantization
 
 pytestmark = pytest.mark.usefixtures("small_network", "converted_once")
 
-FP32 = ["README.md", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
-BOTH = ["README.md", "golden.npz", "model.fp16.onnx", "model.fp32.onnx", "report.json", "report.md"]
+FP32 = ["README.md", "bom.cdx.json", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
+BOTH = ["README.md", "bom.cdx.json", "golden.npz", "model.fp16.onnx", "model.fp32.onnx", "report.json", "report.md"]
 
 
 @pytest.fixture

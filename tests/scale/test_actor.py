@@ -175,3 +175,13 @@ def frames_of(dicom_file: bytes) -> bytes:
     content = io.BytesIO()
     data.save_as(content, enforce_file_format=True)
     return content.getvalue()
+
+
+def test_signed_model_is_opened_from_the_bytes_of_the_driver(model: Path) -> None:
+    """The file of a node could be exchanged between its comparison and its opening."""
+    content = model.read_bytes()
+    opened = ActorModel(path=str(model), sha256=sha256_of(content), content=lambda: content, is_signed=True)
+    with opened.file() as path:
+        assert path != model
+        assert path.read_bytes() == content
+    assert not path.exists()

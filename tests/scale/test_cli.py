@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from pyarrow import parquet
+from tests.runtime.artifacts.provenance.signed_models import make_keys, sign
 
 from ctonnx.cli.main import main
 
@@ -99,8 +101,11 @@ def test_killed_driver_leaves_whole_parts_and_resume_completes_them(
     code, text = run(*words[1:])
     assert code == 2
     assert "add --resume to predict only what they lack" in text
-    code, text = run(*words[1:], "--resume")
+    keys, signed = make_keys(tmp_path / "keys", "maker"), shutil.copytree(model.parent, tmp_path / "signed")
+    sign(signed, keys)
+    code, text = run(*words[1:], "--resume", "--model", signed / model.name, "--trust", keys.public)
     assert code == 1, text  # for the damaged file
+    assert f"signed by: sha256:{keys.fingerprint}" in text
     assert f"resuming: {before} files of 601 in '{rows}' already" in text
     assert "1 failed" in text
     found = parquet.read_table(rows).to_pylist()

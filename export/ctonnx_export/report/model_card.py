@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ctonnx.artifacts.shortcuts import describe_shortcuts
+from ctonnx.artifacts.decision.shortcuts import describe_shortcuts
 from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.system.text import table
 from ctonnx_export.report.decisions import decision_lines

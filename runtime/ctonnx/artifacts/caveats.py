@@ -13,8 +13,8 @@ from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import describe_basis, describe_reasons
+from ctonnx.artifacts.decision.shortcuts import shortcut_caveats
 from ctonnx.artifacts.json_schema import number_at, part_at
-from ctonnx.artifacts.shortcuts import shortcut_caveats
 from ctonnx.artifacts.spec import VALIDATION_IMAGES, ModelSpec, fitted_on, patients_of
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 from ctonnx.artifacts import json_schema
@@ -17,6 +18,7 @@ from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.usage import UsageReference
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY, read_metadata
 from ctonnx.artifacts.report_schema import Data, GateBounds, Metrics, Precision, QuantizationFacts, Shortcuts
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
@@ -135,6 +137,25 @@ class ModelSpec:
             f"expected a spec of schema {SCHEMA_VERSION} or older, found schema {version}: "
             "the model was made by a newer ctonnx; upgrade this one"
         )
+
+    @classmethod
+    def of_file(cls, model: Path) -> "ModelSpec":
+        """Reads the spec of a model file, without onnxruntime and without its weights.
+
+        Raises:
+            ModelError: If the file is not an ONNX model, or has no valid spec.
+            OSError: If the file cannot be read.
+        """
+        try:
+            text = read_metadata(model).get(METADATA_KEY)
+        except ValueError as error:
+            raise ModelError(f"'{model}' is not a whole ONNX model ({error}); export it again") from error
+        if text is None:
+            raise ModelError(
+                f"'{model}' is an ONNX model without a ctonnx spec, so its classes and its preprocessing are unknown; "
+                "make one with: ctonnx export RUN"
+            )
+        return cls.from_json(text)
 
 
 @dataclass(frozen=True)

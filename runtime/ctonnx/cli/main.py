@@ -47,6 +47,7 @@ _COMMANDS = {
         "ctonnx_export.cli:export", "Export a trained run to ONNX, each precision only if it agrees.", "cpu,export"
     ),
     "verify": _Entry("ctonnx.cli.commands.verify:verify", "Replay a model's golden inputs on this device."),
+    "sign": _Entry("ctonnx.cli.commands.sign:sign", "Sign the folder of a model.", "sign"),
     "inspect": _Entry("ctonnx.cli.commands.inspect:inspect", "Show the metadata of an exported model."),
     "recalibrate": _Entry(
         "ctonnx_train.cli.recalibrate:recalibrate",

@@ -1,5 +1,6 @@
 """Path, provider and caveats of a command's model, on stderr."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -29,6 +30,10 @@ class ShownModel(Protocol):
         """Provider that runs it."""
 
     @property
+    def signed_by(self) -> str | None:
+        """Fingerprint of the trusted key that signed it; None if no signature was asked for."""
+
+    @property
     def refusal(self) -> str | None:
         """Reason why the requested provider does not run, if the CPU is used instead."""
 
@@ -45,6 +50,8 @@ def show_model(predictor: ShownModel, *, newest: bool) -> None:
 
         choice = f", {newest_export().description}"
     click.echo(f"model: {predictor.path} ({predictor.spec.precision} on {predictor.provider}{choice})", err=True)
+    if predictor.signed_by:
+        click.echo(f"signed by: sha256:{predictor.signed_by}", err=True)
     if newest:
         show_newer_run()
     if predictor.spec.synthetic:
@@ -60,7 +67,12 @@ def show_model(predictor: ShownModel, *, newest: bool) -> None:
 
 
 def chosen_provider(
-    provider: "Provider | Literal['auto']", model: Path | None, threads: int | None, *, spinning: bool = True
+    provider: "Provider | Literal['auto']",
+    model: Path | None,
+    threads: int | None,
+    *,
+    spinning: bool = True,
+    trust: Sequence[Path] = (),
 ) -> "Provider":
     """Returns the provider of a command; for `auto` the fastest one, which is printed with the reason.
 
@@ -68,6 +80,7 @@ def chosen_provider(
 
     Raises:
         ModelError: If `auto` finds no model.
+        SignatureError: If `auto` finds one that no key of `trust` signed, or that is not as it was signed.
         CheckFailed: If no provider passes the verification.
     """
     if provider != "auto":
@@ -75,7 +88,7 @@ def chosen_provider(
     from ctonnx.prediction.device.fastest_provider import fastest_provider
 
     log = partial(click.echo, err=True)
-    choice = fastest_provider(model, threads=threads, spinning=spinning, log=log)
+    choice = fastest_provider(model, threads=threads, spinning=spinning, trust=trust, log=log)
     log(f"provider: {choice.summary}")
     return choice.provider
 

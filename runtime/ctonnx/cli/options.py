@@ -26,6 +26,7 @@ __all__ = [
     "provider_option",
     "results_option",
     "threads_option",
+    "trust_option",
     "usage_log_option",
 ]
 
@@ -93,6 +94,17 @@ threads_option = click.option(
     help="Number of threads; default: all cores available to this process.",
 )
 """`--threads`, at most the machine's cores or 64, whichever is more; of commands that run or make a model."""
+
+
+trust_option = click.option(
+    "--trust",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    metavar="PUBLIC_KEY",
+    help="PEM file of the public key that must have signed the model's folder (ctonnx sign); repeat it to accept "
+    "several keys. A model that is not signed, or not as it was signed, is not opened. Needs the extra sign.",
+)
+"""`--trust`, of commands that open a model which may come from others."""
 
 
 def _kinds(ctx: click.Context, parameter: click.Parameter, value: str | None) -> "tuple[ObjectKind, ...] | None":
@@ -164,13 +176,12 @@ usage_log_option = click.option(
 """`--usage-log`; see `opened_usage_log`."""
 
 
-def opened_usage_log(file: Path, model: Path) -> "UsageLog":
-    """Returns the usage log for a model file, whose failures are reported on stderr.
+def opened_usage_log(file: Path, sha256: str) -> "UsageLog":
+    """Returns the usage log for the model with a SHA-256, whose failures are reported on stderr.
 
     Raises:
         CtonnxError: If the file is not a usage log, or cannot be made.
     """
     from ctonnx.server.monitoring.usage_log import UsageLog
-    from ctonnx.system.files import sha256_of
 
-    return UsageLog(file, sha256_of(model), lambda line: click.echo(f"warning: {line}", err=True))
+    return UsageLog(file, sha256, lambda line: click.echo(f"warning: {line}", err=True))

@@ -35,6 +35,7 @@ _SLEEPING = ("session.intra_op.allow_spinning", "0")
 def open_session(
     model: Path | bytes,
     *,
+    content: bytes | None = None,
     provider: Provider = "cpu",
     threads: int | None = None,
     optimize: bool = True,
@@ -49,7 +50,8 @@ def open_session(
     an error, as the CPU would then do the provider's work, and so are more than half of TensorRT's on CUDA.
 
     Args:
-        model: Path of an `.onnx` file, or its bytes.
+        model: Path of an `.onnx` file, or bytes of a graph that was made here, which are not checked.
+        content: Bytes of the file, to open in its place; None reads the file.
         provider: One of `ctonnx.inference.providers.PROVIDERS`. That of a plugin is registered first.
         threads: Number of threads within one operator; None uses all available cores.
         optimize: False skips the graph optimizations, for a session that only reads metadata.
@@ -66,29 +68,33 @@ def open_session(
         raise ProviderError(f"expected a provider of {', '.join(PROVIDERS)}, found {provider!r}")
     check_threads(threads)
     if isinstance(model, Path):
-        check_model_file(model)
-        check_graph(model)
+        if content is None:
+            check_model_file(model)
+        name, opened = f"'{model}'", model if content is None else content
+        check_graph(opened, name=name)
         if check:
-            check_content(model)
+            check_content(opened, name=name)
+    else:
+        name, opened = "the model", model
     wanted = PROVIDERS[provider].execution_provider
     device = None if is_built_in(provider, onnxruntime) else _device_of(provider)
     threads = threads or available_cores()
     options = _options(provider, threads, optimize=optimize, spinning=spinning)
     if provider == "cpu":
-        return _start(model, options, [(wanted, {})])
+        return _start(opened, name, options, [(wanted, {})])
     if device is None:
         preload(provider, onnxruntime)
-        providers = execution_providers(provider, model, threads=threads, version=onnxruntime.__version__)
+        providers = execution_providers(provider, opened, threads=threads, version=onnxruntime.__version__)
     else:
         options.add_provider_for_devices([device], plugin_options(provider, threads=threads))
         providers = []  # those of the options
     failure = ""
     with without_log(onnxruntime):
         try:
-            session = _start(model, options, providers)
+            session = _start(opened, name, options, providers)
         except ModelError as error:
             plain = _options("cpu", threads, optimize=False, spinning=spinning)
-            _start(model, plain, [(PROVIDERS["cpu"].execution_provider, {})])
+            _start(opened, name, plain, [(PROVIDERS["cpu"].execution_provider, {})])
             failure = str(error.__cause__)  # the CPU opens the file, so the provider is at fault
             session = None
     if session is None or session.get_providers()[0] != wanted:
@@ -235,9 +241,8 @@ def check_model_file(model: Path) -> None:
 
 
 def _start(
-    model: Path | bytes, options: SessionOptions, providers: list[tuple[str, dict[str, str]]]
+    model: Path | bytes, name: str, options: SessionOptions, providers: list[tuple[str, dict[str, str]]]
 ) -> InferenceSession:
-    name = f"'{model}'" if isinstance(model, Path) else "the model"
     # On a GPU, its own memory may be full. The providers of a plugin are in the options.
     is_cpu = bool(providers) and providers[0][0] == PROVIDERS["cpu"].execution_provider
     try:

@@ -1,7 +1,7 @@
 """Predictor of the slim runtime: images in, class probabilities and heatmaps out, with onnxruntime and no PyTorch."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
+from ctonnx.artifacts.provenance.trust import read_signed
 from ctonnx.errors import ImageError, ModelError, ProviderError
 from ctonnx.images import load, to_pixels
 from ctonnx.images.source import ImageSource
@@ -23,6 +24,7 @@ from ctonnx.prediction.model_selection import find_model
 from ctonnx.prediction.results import Prediction, Record, prediction_of
 from ctonnx.prediction.streaming import NO_MEMORY, Stream, Watch, name_of
 from ctonnx.system.cpu import available_cores, check_threads
+from ctonnx.system.files import sha256_of
 
 __all__ = ["Predictor"]
 
@@ -47,6 +49,8 @@ class Predictor:
         spinning: Whether idle threads look for work for a while, which keeps the cores from other processes; False
             makes them sleep after 50 microseconds, with the same latency if no other session runs.
         check: Whether a file whose checksum shows damage or a change since its export is rejected.
+        trust: PEM files of public keys. The owner of one of them must have signed the model's folder (`ctonnx sign`),
+            and the bytes that were signed are opened. With none, signatures are ignored. Needs the extra `sign`.
 
     Attributes:
         path: Model file.
@@ -56,9 +60,12 @@ class Predictor:
         workers: Number of batches at a time.
         spinning: Whether idle threads look for work.
         spec: Spec of the model.
+        signed_by: Fingerprint of the trusted key that signed the model; None without `trust`.
+        signed_sha256: SHA-256 of the signed bytes that were opened; None without `trust`.
 
     Raises:
         ModelError: If no model was found, or it is damaged, has no spec, or has operators that no export has.
+        SignatureError: If no trusted key signed the model, or its folder is not as it was signed.
         ProviderError: If the provider does not run here and `fallback` is not set.
     """
 
@@ -72,6 +79,7 @@ class Predictor:
         workers: int = 1,
         spinning: bool = True,
         check: bool = True,
+        trust: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     ) -> None:
         if workers < 1:
             raise ValueError(f"expected at least 1 worker, found {workers}")
@@ -82,6 +90,7 @@ class Predictor:
             "spinning": spinning,
             "check": check,
         }
+        self._trust = tuple(Path(key) for key in ([trust] if isinstance(trust, str | os.PathLike) else trust))
         self.threads, self.spinning = threads or available_cores(), spinning
         self.refusal: str | None = None
         named = None if model is None else Path(model)
@@ -98,7 +107,14 @@ class Predictor:
         self.workers = min(workers, self.threads) if provider == "cpu" else 1
         # onnxruntime's pool has one thread less than requested, as the caller computes too: here, each worker.
         threads = self.threads - self.workers + 1
-        session = open_session(self.path, provider=provider, threads=threads, spinning=self.spinning, check=check)
+        content, self.signed_by, self.signed_sha256 = None, None, None
+        if self._trust:
+            content, signed = read_signed(self.path, self._trust)
+            self.signed_by, self.signed_sha256 = signed.key, signed.files[self.path.resolve().name]
+        session = open_session(
+            self.path, content=content, provider=provider, threads=threads, spinning=self.spinning, check=check
+        )
+        del content
         self.spec = read_spec(session, str(self.path), one_image_a_run=PROVIDERS[provider].one_image_a_run)
         self._runner: Runner | None = Runner(session, provider)
         if provider != "cpu":
@@ -107,6 +123,7 @@ class Predictor:
 
     def __reduce__(self) -> tuple[Callable[[], "Predictor"], tuple[()], dict[str, str] | None]:
         path, settings = self.path.absolute(), {**self._settings, "provider": self.provider, "workers": self.workers}
+        settings["trust"] = [key.absolute() for key in self._trust]
         return partial(Predictor, path, **settings), (), {"refusal": self.refusal} if self.refusal else None
 
     def __repr__(self) -> str:
@@ -122,6 +139,15 @@ class Predictor:
     def session(self) -> InferenceSession:
         """The onnxruntime session, for what this class does not offer."""
         return self._open_runner().session
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the model: `signed_sha256`, or that of the file as it is now.
+
+        Raises:
+            OSError: If the file cannot be read.
+        """
+        return self.signed_sha256 or sha256_of(self.path)
 
     def _open_runner(self) -> Runner:
         if self._runner is None:

@@ -20,7 +20,7 @@ from ctonnx.artifacts.caveats import (
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
-from ctonnx.artifacts.shortcuts import shortcut_caveats
+from ctonnx.artifacts.decision.shortcuts import shortcut_caveats
 
 POINT = OperatingPoint(
     positive=("tumor",),

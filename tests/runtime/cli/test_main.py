@@ -28,6 +28,7 @@ COMMANDS = (
         "compress",
         "export",
         "verify",
+        "sign",
         "inspect",
         "recalibrate",
         "predict",

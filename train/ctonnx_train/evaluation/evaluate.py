@@ -21,7 +21,7 @@ from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.patient_rule import Aggregate, PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
-from ctonnx.artifacts.shortcuts import shortcut_caveats
+from ctonnx.artifacts.decision.shortcuts import shortcut_caveats
 from ctonnx.artifacts.spec import VALIDATION_IMAGES
 from ctonnx.errors import DataError
 from ctonnx.parity.comparison import compare_probabilities

@@ -7,4 +7,5 @@ brightness       range of the mean grey value of the images that a model was fit
 rule             the decision and its reason
 patient_rule     one decision from the scores of a patient's slices
 usage            counts of what a model was given and predicted, in fixed bins
+shortcuts        facts of the training images that predict the class, in sentences
 """

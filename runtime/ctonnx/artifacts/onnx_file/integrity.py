@@ -70,8 +70,10 @@ def _content(model: Path | bytes) -> Iterator[bytes]:
             file.seek(stop)
 
 
-def check_content(model: Path) -> None:
+def check_content(model: Path | bytes, *, name: str | None = None) -> None:
     """Raises an error if a model's checksum differs from the one in its spec, which earlier releases do not have.
+
+    `name` is that of the model in the message; None takes its path.
 
     Raises:
         ModelError: If they differ.
@@ -82,7 +84,8 @@ def check_content(model: Path) -> None:
     if not isinstance(kept, str):  # `ModelSpec.from_json` reports any other value
         return
     if (found := content_checksum(model)) != kept:
+        name = name or (f"'{model}'" if isinstance(model, Path) else "the model")
         raise ModelError(
-            f"expected '{model}' as it was exported (checksum {kept[:40]}), found it damaged or altered (checksum "
+            f"expected {name} as it was exported (checksum {kept[:40]}), found it damaged or altered (checksum "
             f"{found}): its predictions may be wrong; copy it again, or export it again"
         )

@@ -7,5 +7,6 @@ inspect  `ctonnx inspect`
 node     `ctonnx node`
 predict  `ctonnx predict`
 serve    `ctonnx serve`
+sign     `ctonnx sign`
 verify   `ctonnx verify`
 """

@@ -22,6 +22,7 @@ from ctonnx.cli.options import (
     opened_usage_log,
     results_option,
     threads_option,
+    trust_option,
     usage_log_option,
 )
 
@@ -51,6 +52,7 @@ def _folder_option(command: _Command) -> _Command:
 
 @click.group(invoke_without_command=True, context_settings={"show_default": True})
 @model_option
+@trust_option
 @automatic_provider_option
 @fallback_option
 @threads_option
@@ -109,6 +111,7 @@ def _folder_option(command: _Command) -> _Command:
 def node(
     ctx: click.Context,
     model: Path | None,
+    trust: tuple[Path, ...],
     provider: "Provider | Literal['auto']",
     fallback: bool,
     threads: int | None,
@@ -141,6 +144,7 @@ def node(
     \b
     Examples:
       ctonnx node --send-to ORTHANC@127.0.0.1:4242
+      ctonnx node --model lungs-model --trust maker.pub --send-to ORTHANC@127.0.0.1:4242
       ctonnx node --provider auto --send-to ORTHANC@127.0.0.1:4242
       ctonnx node --host 0.0.0.0 --allow-ae CT1 --allow-address 10.1.0.0/16 --stow http://pacs:8042/dicom-web
       ctonnx node status
@@ -161,7 +165,6 @@ def node(
     from ctonnx.server.pacs.node.worker import required_rule
     from ctonnx.server.pacs.results.codes import ClassCodes
     from ctonnx.server.pacs.results.document import ResultModel
-    from ctonnx.system.files import sha256_of
     from ctonnx.system.memory import return_freed_memory
 
     log = partial(click.echo, err=True)
@@ -191,17 +194,25 @@ def node(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     return_freed_memory(arenas=_ARENAS)
-    provider = chosen_provider(provider, model, threads, spinning=False)
+    provider = chosen_provider(provider, model, threads, spinning=False, trust=trust)
     # As for many files: a series has many, and threads that wait for each other would take the time of the receiver's.
     workers = workers_for(sys.maxsize, threads=threads)
-    predictor = Predictor(model, provider=provider, fallback=fallback, threads=threads, workers=workers, spinning=False)
+    predictor = Predictor(
+        model,
+        provider=provider,
+        fallback=fallback,
+        threads=threads,
+        workers=workers,
+        spinning=False,
+        trust=trust,
+    )
     show_model(predictor, newest=model is None)
     spec = predictor.spec
     table = ClassCodes() if codes is None else ClassCodes.read(codes, spec.classes)
     rule = required_rule(predictor)
-    described = ResultModel(spec=spec, rule=rule, sha256=sha256_of(predictor.path), codes=table)
+    described = ResultModel(spec=spec, rule=rule, sha256=predictor.sha256, codes=table)
     with ExitStack() as stack:
-        usage = None if usage_log is None else stack.enter_context(opened_usage_log(usage_log, predictor.path))
+        usage = None if usage_log is None else stack.enter_context(opened_usage_log(usage_log, predictor.sha256))
         running = stack.enter_context(Node(predictor, described, settings, destinations, log, usage=usage))
         places = ", ".join(destination.name for destination in destinations) or "none"
         log(f"{ae_title} listens on {host}:{running.port}; results to: {places}")

@@ -22,6 +22,7 @@ from ctonnx.cli.options import (
     model_option,
     results_option,
     threads_option,
+    trust_option,
 )
 from ctonnx.cli.prediction.dicom_results import dicom_output, study_address
 from ctonnx.cli.prediction.group_prediction import predict_by, show_undrawn
@@ -53,6 +54,7 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
 @click.command(context_settings={"show_default": True})
 @click.argument("paths", metavar="PATH...", nargs=-1)
 @model_option
+@trust_option
 @click.option(
     "--format",
     "output_format",
@@ -133,6 +135,7 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
 def predict(
     paths: tuple[str, ...],
     model: Path | None,
+    trust: tuple[Path, ...],
     output_format: str | None,
     output: Path | None,
     heatmaps: Path | None,
@@ -185,6 +188,7 @@ def predict(
       ctonnx predict --dicomweb http://pacs:8042/dicom-web --study 1.2.3 --dicom-out results
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output predictions.jsonl
       ctonnx predict --provider auto scans/
+      ctonnx predict --model lungs-model --trust maker.pub scans/
       ctonnx predict --shard 3/16 --resume --output parts/3.jsonl scans/
       ctonnx predict --merge --output predictions.jsonl parts/*.jsonl
       ctonnx predict --engine ray --actors 8 --output rows s3://archive/ct/
@@ -229,6 +233,8 @@ def predict(
     _check_folder("--dicom-out", dicom_out, paths)
     if tuned and (threads is not None or batch_size is not None or fallback):
         raise click.UsageError("expected --tuned without --threads, --batch-size and --fallback: it sets them")
+    if tuned and trust:
+        raise click.UsageError("expected --tuned without --trust: no signature covers the file with its settings")
     source, split = None, None
     if address is None:
         found = names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths, log)
@@ -236,14 +242,18 @@ def predict(
         if part is not None:
             split = part.files_of(files, [path for path in paths if path != "-"])
             files = split.files
-        provider = chosen_provider(provider, model, threads)
+        provider = chosen_provider(provider, model, threads, trust=trust)
     else:
         from ctonnx.inference.session import check_model_file
         from ctonnx.prediction.model_selection import find_models
         from ctonnx.server.pacs.retrieval import retrieved_study
 
         check_model_file(find_models(model)[0])  # before the PACS is asked
-        provider = chosen_provider(provider, model, threads)
+        if trust:
+            from ctonnx.artifacts.provenance.trust import check_signature
+
+            check_signature(find_models(model)[0].resolve().parent, trust)
+        provider = chosen_provider(provider, model, threads, trust=trust)
         source = click.get_current_context().with_resource(retrieved_study(address, log))
         files = list(source.files)
     newest = model is None
@@ -259,7 +269,14 @@ def predict(
         threads, workers, spinning = setting.threads, setting.workers, setting.spinning
         batch_size = setting.batch_size
     predictor = Predictor(
-        model, provider=provider, fallback=fallback, threads=threads, workers=workers, spinning=spinning, check=check
+        model,
+        provider=provider,
+        fallback=fallback,
+        threads=threads,
+        workers=workers,
+        spinning=spinning,
+        check=check,
+        trust=trust,
     )
     spec = predictor.spec
     show_model(predictor, newest=newest)

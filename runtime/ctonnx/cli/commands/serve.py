@@ -19,6 +19,7 @@ from ctonnx.cli.options import (
     model_option,
     opened_usage_log,
     threads_option,
+    trust_option,
     usage_log_option,
 )
 from ctonnx.errors import CtonnxError
@@ -61,6 +62,7 @@ def _model_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
     callback=_model_name,
     help="Name of the model in /v2/models/NAME; default: its file's, without .onnx.",
 )
+@trust_option
 @automatic_provider_option
 @fallback_option
 @threads_option
@@ -125,6 +127,7 @@ def _model_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
 def serve(
     model: Path | None,
     model_name: str | None,
+    trust: tuple[Path, ...],
     provider: "Provider | Literal['auto']",
     fallback: bool,
     threads: int | None,
@@ -156,6 +159,7 @@ def serve(
       ctonnx serve --model runs/lungs --port 9000
       ctonnx serve --provider auto
       ctonnx serve --grpc-port 8001
+      ctonnx serve --model lungs-model --trust maker.pub
       ctonnx serve --host 0.0.0.0 --api-key-file key --tls-cert cert.pem --tls-key key.pem
       curl --data-binary @scan.png -H "Content-Type: image/png" http://127.0.0.1:8000/v1/classify
     """
@@ -194,10 +198,10 @@ def serve(
         grpc_sockets = [] if grpc_port is None else bind(host, grpc_port, "--grpc-port")
         for taken in grpc_sockets:
             ends.callback(taken.close)
-        chosen = chosen_provider(provider, model, threads, spinning=False)
+        chosen = chosen_provider(provider, model, threads, spinning=False, trust=trust)
         # Idle threads that sleep leave the cores to decoding and to responses, and an idle server uses no CPU time.
         predictor = ends.enter_context(
-            Predictor(model, provider=chosen, fallback=fallback, threads=threads, spinning=False)
+            Predictor(model, provider=chosen, fallback=fallback, threads=threads, spinning=False, trust=trust)
         )
         settings = Settings(
             limits=limits,
@@ -217,7 +221,7 @@ def serve(
         scheme = "http" if tls_cert is None else "https"
         name = f"[{host}]" if ":" in host else host
         lines = [f"serving: {scheme}://{name}:{sockets[0].getsockname()[1]}"]
-        usage = None if usage_log is None else ends.enter_context(opened_usage_log(usage_log, predictor.path))
+        usage = None if usage_log is None else ends.enter_context(opened_usage_log(usage_log, predictor.sha256))
         app = make_app(predictor, settings, version=ctonnx.__version__, usage=usage)
         listener = None
         if listener_type is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ctonnx.cli.model_banner import show_newer_run
-from ctonnx.cli.options import json_option, provider_option, threads_option
+from ctonnx.cli.options import json_option, provider_option, threads_option, trust_option
 from ctonnx.parity.rounding import exactly, shown
 
 if TYPE_CHECKING:
@@ -34,10 +34,18 @@ _AT_MOST = ("max_dp", "max_dnovelty")  # limits that are not minimums
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--golden", type=click.Path(path_type=Path), help="Golden inputs; default: golden.npz next to the model.")
+@trust_option
 @provider_option
 @threads_option
 @json_option
-def verify(model: Path | None, golden: Path | None, provider: "Provider", threads: int | None, as_json: bool) -> None:
+def verify(
+    model: Path | None,
+    golden: Path | None,
+    trust: tuple[Path, ...],
+    provider: "Provider",
+    threads: int | None,
+    as_json: bool,
+) -> None:
     """Replay a model's golden inputs on this device.
 
     MODEL is an .onnx file, an export folder or a run; default: the newest run with an export. Every model of a folder
@@ -45,15 +53,21 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
     export. The exit code is 1 if they disagree or the file is not the exported one, and 2 if there is nothing to replay
     or it cannot be read.
 
+    With --trust, the signature of the folder is checked first: if it is not valid, the exit code is 1 and no model is
+    opened.
+
     \b
     Examples:
       ctonnx verify
       ctonnx verify model.int8.onnx --provider cpu --threads 2
+      ctonnx verify lungs-model --trust maker.pub
     """
-    from ctonnx.errors import CtonnxError, ProviderError
+    from ctonnx.artifacts.provenance.trust import check_signature
+    from ctonnx.errors import CheckFailed, CtonnxError, ProviderError, SignatureError
     from ctonnx.prediction.device.verification import verify as run_verification
     from ctonnx.prediction.model_selection import find_models
     from ctonnx.system.files import json_text
+    from ctonnx.system.text import counted
 
     found: list[dict[str, Any]] = []
     texts: list[str] = []
@@ -62,9 +76,21 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
     paths = find_models(model)
     if model is None:
         show_newer_run()
+    signature: dict[str, Any] = {}
+    if trust:
+        try:
+            signed = check_signature(paths[0].resolve().parent, trust)
+        except SignatureError as error:
+            if not as_json:
+                raise CheckFailed(str(error)) from error
+            click.echo(json_text({"verified": False, "signature": {"failure": str(error)}, "models": []}), nl=False)
+            click.get_current_context().exit(1)
+        signature = {"signature": {"key": signed.key, "files": dict(signed.files)}}
+        if not as_json:
+            click.echo(f"signature: valid, {counted(len(signed.files), 'file')} by key sha256:{signed.key}")
     for path in paths:
         try:
-            result = run_verification(path, golden=golden, provider=provider, threads=threads)
+            result = run_verification(path, golden=golden, provider=provider, threads=threads, trust=trust)
         except CtonnxError as error:
             if len(paths) == 1 and not as_json:
                 raise
@@ -84,7 +110,7 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
     if texts and not as_json:
         raise not_run[0]
     if as_json:
-        click.echo(json_text({"verified": codes == {0}, "models": found}), nl=False)
+        click.echo(json_text({"verified": codes == {0}, **signature, "models": found}), nl=False)
     if codes != {0}:
         click.get_current_context().exit(1 if 1 in codes else 2)
 

@@ -56,11 +56,11 @@ def opened_folder(
     from ctonnx.server.pacs.results.codes import ClassCodes
     from ctonnx.server.pacs.results.document import ResultModel
     from ctonnx.server.pacs.results.folder import ResultFolder
-    from ctonnx.system.files import made_folders, sha256_of
+    from ctonnx.system.files import made_folders
     from ctonnx.system.temporary_files import remove_leftovers
 
     codes = ClassCodes() if output.codes is None else ClassCodes.read(output.codes, predictor.spec.classes)
-    model = ResultModel(spec=predictor.spec, rule=rule, sha256=sha256_of(predictor.path), codes=codes)
+    model = ResultModel(spec=predictor.spec, rule=rule, sha256=predictor.sha256, codes=codes)
     remove_leftovers([output.folder], log)
     with made_folders(output.folder):
         yield ResultFolder(output.folder, model, output.kinds)

@@ -115,12 +115,11 @@ class AskedPart(NamedTuple):
         """
         import ctonnx
         from ctonnx.prediction.output.parts.part_file import Head, open_part
-        from ctonnx.system.files import sha256_of
 
         head = Head(
             shard=None if self.shard is None else str(self.shard),
             by=self.by,
-            model_sha256=sha256_of(predictor.path),
+            model_sha256=predictor.sha256,
             provider=predictor.provider,
             top_k=min(settings.top_k, len(predictor.spec.classes)),
             version=ctonnx.__version__,

@@ -1,5 +1,6 @@
 """The provider that is fastest for a model on this device: measured once, and kept next to the model."""
 
+import os
 import statistics
 import sys
 import time
@@ -7,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.golden import FILE_NAME, load_golden
+from ctonnx.artifacts.provenance.trust import check_signature
 from ctonnx.errors import CheckFailed, CtonnxError, ModelError, ProviderError
 from ctonnx.inference.diagnosis import overlaid_builds
 from ctonnx.inference.providers import PROVIDERS, Provider
@@ -32,6 +35,8 @@ from ctonnx.prediction.streaming import workers_for
 from ctonnx.system.text import Log
 
 __all__ = ["Choice", "fastest_provider"]
+
+_Trust: TypeAlias = Sequence[str | os.PathLike[str]]
 
 _ROUNDS = 5
 _SECONDS = 0.4  # of a round
@@ -67,7 +72,12 @@ class Choice:
 
 
 def fastest_provider(
-    model: Path | None, *, threads: int | None = None, spinning: bool = True, log: Log = lambda line: None
+    model: Path | None,
+    *,
+    threads: int | None = None,
+    spinning: bool = True,
+    trust: _Trust = (),
+    log: Log = lambda line: None,
 ) -> Choice:
     """Returns the provider that predicts many images fastest here, of those that are installed.
 
@@ -80,31 +90,37 @@ def fastest_provider(
         model: A file, a folder, a run's name, or None for the newest run with an export.
         threads: Number of threads; None uses all available cores.
         spinning: Whether idle threads spin in the measurement; see `Predictor`.
+        trust: PEM files of public keys, of which one must have signed the model; see `Predictor`. The choice is then
+            kept in the user's cache folder alone, as no signature covers a file next to the model.
         log: Called with messages.
 
     Raises:
         ModelError: If there is no such model, or its golden inputs are damaged.
+        SignatureError: If no trusted key signed the model, or its folder is not as it was signed.
         CheckFailed: If no provider passes the verification.
     """
-    check_model_file(find_models(model)[0])
+    first = find_models(model)[0]
+    check_model_file(first)
+    if trust:
+        check_signature(first.resolve().parent, trust)
     if overlaid := overlaid_builds():
         log(f"warning: {overlaid}")
     found, paths = find_candidates(model)
     if list(paths) == ["cpu"]:  # it runs without --provider auto, too
         return Choice(provider="cpu", model=paths["cpu"], candidates=tuple(found))
     device = device_facts(threads=threads, spinning=spinning)
-    files, facts = kept_files(model, device), device + model_facts(found, paths)
+    files, facts = kept_files(model, device, beside_model=not trust), device + model_facts(found, paths)
     if (kept := read_choice(files, facts)) is not None:
         choice, file = kept
         path = paths[choice.provider]
-        if (reason := _fault(choice.provider, path, threads)) is None:
+        if (reason := _fault(choice.provider, path, threads, trust)) is None:
             return Choice(provider=choice.provider, model=path, candidates=choice.candidates, kept_in=file)
         log(f"{choice.provider}, which was the fastest before, does not start: {reason}")
     for file in {path.parent / FILE_NAME for path in paths.values()}:
         if file.is_file():
             load_golden(file)  # a damaged one is an error of its own, and not of each provider
     log(f"comparing {', '.join(paths)} for this model on this device")
-    candidates = tuple(_compared(found, paths, threads=threads, spinning=spinning, log=log))
+    candidates = tuple(_compared(found, paths, threads=threads, spinning=spinning, trust=trust, log=log))
     usable = [one for one in candidates if one.left_out is None]
     if not usable:
         reasons = "; ".join(f"{one.provider}: {one.left_out}" for one in candidates)
@@ -117,18 +133,24 @@ def fastest_provider(
     return Choice(provider=fastest, model=paths[fastest], candidates=candidates)
 
 
-def _fault(provider: Provider, path: Path, threads: int | None) -> str | None:
+def _fault(provider: Provider, path: Path, threads: int | None, trust: _Trust) -> str | None:
     """Returns the reason why a provider does not start; None if it does, or is the CPU."""
     if provider != "cpu":
         try:
-            Predictor(path, provider=provider, threads=threads, check=False).close()
+            Predictor(path, provider=provider, threads=threads, check=False, trust=trust).close()
         except CtonnxError as error:
             return short_reason(error)
     return None
 
 
 def _compared(
-    found: Sequence[Candidate], paths: dict[Provider, Path], *, threads: int | None, spinning: bool, log: Log
+    found: Sequence[Candidate],
+    paths: dict[Provider, Path],
+    *,
+    threads: int | None,
+    spinning: bool,
+    trust: _Trust,
+    log: Log,
 ) -> Iterator[Candidate]:
     """Yields the candidates after their verification and, if several passed, their measurement.
 
@@ -140,36 +162,42 @@ def _compared(
         if one.provider in paths:
             if (paths[one.provider].parent / FILE_NAME).is_file():
                 log(f"verifying {one.provider}")
-            one = _verified(one, paths[one.provider], threads)
+            one = _verified(one, paths[one.provider], threads, trust)
         checked.append(one)
     several = sum(one.left_out is None for one in checked) > 1
     for one in checked:
         if several and one.left_out is None:
             log(f"measuring {one.provider}")
-            one = _measured(one, paths[one.provider], threads, spinning=spinning)
+            one = _measured(one, paths[one.provider], threads, spinning=spinning, trust=trust)
         yield one
 
 
-def _verified(candidate: Candidate, path: Path, threads: int | None) -> Candidate:
+def _verified(candidate: Candidate, path: Path, threads: int | None, trust: _Trust) -> Candidate:
     """Returns the candidate, left out if it does not agree with the model's original, or cannot run."""
     provider = candidate.provider
     if provider == "cpu" and not (path.parent / FILE_NAME).is_file():
         return candidate  # the others cannot be verified, and the CPU is the default
     start = time.monotonic()
     try:
-        failures = verify(path, provider=provider, threads=threads).failures
+        failures = verify(path, provider=provider, threads=threads, trust=trust).failures
         _check_limit(provider, start, "its verification")
     except CtonnxError as error:
         return _left_out(candidate, error)
     return replace(candidate, left_out=failures[0]) if failures else candidate
 
 
-def _measured(candidate: Candidate, path: Path, threads: int | None, *, spinning: bool) -> Candidate:
+def _measured(candidate: Candidate, path: Path, threads: int | None, *, spinning: bool, trust: _Trust) -> Candidate:
     """Returns the candidate with its median throughput, or left out if it fails."""
     provider, workers, start = candidate.provider, workers_for(sys.maxsize, threads=threads), time.monotonic()
     try:
         with Predictor(
-            path, provider=provider, threads=threads, workers=workers, spinning=spinning, check=False
+            path,
+            provider=provider,
+            threads=threads,
+            workers=workers,
+            spinning=spinning,
+            check=False,
+            trust=trust,
         ) as predictor:
             few = PROVIDERS[provider].batch_size * predictor.workers
             _seconds(predictor, few)  # the first run of a batch size may load and compile

@@ -89,12 +89,13 @@ def _cuda_settings() -> str:
         return os.environ.get(VARIABLE, "")
 
 
-def kept_files(model: Path | None, device: Sequence[str]) -> tuple[Path, ...]:
+def kept_files(model: Path | None, device: Sequence[str], *, beside_model: bool = True) -> tuple[Path, ...]:
     """Returns the file next to the model, and the one in the user's cache folder for a folder that is read-only.
 
     Args:
         model: Argument of `find_model`.
         device: `device_facts`, which are in the name: hosts and processes with other ones have files of their own.
+        beside_model: False leaves out the file next to the model, which no signature covers.
 
     Raises:
         ModelError: If there is no such model.
@@ -102,10 +103,11 @@ def kept_files(model: Path | None, device: Sequence[str]) -> tuple[Path, ...]:
     key = sha256_of("\n".join(device).encode())[:12]
     name = f"fastest.{key}.json"
     beside = model.with_suffix(f".{name}") if names_a_file(model) else export_folder(model) / name
+    files = (beside,) if beside_model else ()
     try:
-        return beside, cache_folder() / "fastest" / f"{sha256_of(os.fsencode(beside.resolve()))[:24]}.json"
+        return *files, cache_folder() / "fastest" / f"{sha256_of(os.fsencode(beside.resolve()))[:24]}.json"
     except RuntimeError:  # no home folder
-        return (beside,)
+        return files
 
 
 def read_choice(files: Sequence[Path], facts: tuple[str, ...]) -> tuple[KeptChoice, Path] | None:
@@ -121,11 +123,12 @@ def read_choice(files: Sequence[Path], facts: tuple[str, ...]) -> tuple[KeptChoi
 
 def keep_choice(files: Sequence[Path], choice: KeptChoice) -> str:
     """Writes a choice to the first file that can be written; returns a line with its name, or with the reasons."""
+    if not files:
+        return "not kept for the next start, as there is no cache folder for it"
     reasons = []
     for file in files:
         try:
-            if file != files[0]:
-                file.parent.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_text(file, json_text(asdict(choice)))
         except OSError as error:
             reasons.append(f"'{file.parent}': {reason_of(error)}")

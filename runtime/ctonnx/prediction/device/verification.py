@@ -1,11 +1,14 @@
 """Replays the golden inputs of an exported model on this device."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ctonnx.artifacts.golden import FILE_NAME, Golden, load_golden
+from ctonnx.artifacts.provenance.trust import check_signature
 from ctonnx.artifacts.spec import ModelSpec
-from ctonnx.errors import CheckFailed, ModelError
+from ctonnx.errors import CheckFailed, ModelError, SignatureError
 from ctonnx.inference.providers import Provider, computed_precision
 from ctonnx.parity.acceptance_gates import DEVICE_GATES, GATES, Gate
 from ctonnx.parity.comparison import Parity, compare
@@ -50,7 +53,12 @@ class Verification:
 
 
 def verify(
-    model: Path, *, golden: Path | None = None, provider: Provider = "cpu", threads: int | None = None
+    model: Path,
+    *,
+    golden: Path | None = None,
+    provider: Provider = "cpu",
+    threads: int | None = None,
+    trust: Sequence[str | os.PathLike[str]] = (),
 ) -> Verification:
     """Replays the golden inputs of a model on this device and compares the outputs, without PyTorch.
 
@@ -63,14 +71,18 @@ def verify(
         golden: File of the golden inputs; None uses `golden.npz` next to the model.
         provider: Execution provider, one of `ctonnx.inference.providers.PROVIDERS`.
         threads: Number of threads; None uses all available cores.
+        trust: PEM files of public keys, of which one must have signed the folder, as for `Predictor`.
 
     Raises:
         ModelError: If a file is missing or damaged, or the golden inputs belong to another model.
+        SignatureError: If no trusted key signed the model, or its folder is not as it was signed.
         CheckFailed: If the file was changed so that it cannot be run.
         ProviderError: If the provider does not run here.
     """
     if not model.is_file():
         raise ModelError(f"expected an .onnx file, found no file at '{model}'; list them with: ls runs/*/export")
+    if trust:
+        check_signature(model.resolve().parent, trust)  # before any other file is read
     file = golden or model.parent / FILE_NAME
     if not file.is_file():
         raise ModelError(
@@ -81,7 +93,9 @@ def verify(
     digest = sha256_of(model)
     try:
         # A changed file is reported by its digest below, together with the difference of its outputs.
-        predictor = Predictor(model, provider=provider, threads=threads, check=False)
+        predictor = Predictor(model, provider=provider, threads=threads, check=False, trust=trust)
+    except SignatureError:
+        raise
     except ModelError as error:
         if digest in kept.model_sha256.values():
             raise

@@ -86,7 +86,7 @@ def predict_files(
         NotEnoughMemory: If the memory does not suffice for a batch or for the threads.
     """
     spec = predictor.spec
-    origin = partial(provenance, predictor.path, spec, settings.time)
+    origin = partial(provenance, predictor.path, spec, settings.time, sha256=predictor.signed_sha256)
     head, line = FORMATS[settings.row_format](files, spec, min(settings.top_k, len(spec.classes)), origin)
     predicted, decisions, failed, start = 0, dict.fromkeys(get_args(DecisionName), 0), 0, time.perf_counter()
     with (

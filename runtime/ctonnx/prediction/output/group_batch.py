@@ -160,7 +160,7 @@ def predict_group_files(
         spec,
         rule,
         min(settings.top_k, len(spec.classes)),
-        partial(provenance, predictor.path, spec, settings.time),
+        partial(provenance, predictor.path, spec, settings.time, sha256=predictor.signed_sha256),
     )
     with ExitStack() as stack:
         write = stack.enter_context(row_writer(settings))

@@ -7,13 +7,12 @@ from typing import Any
 from ctonnx.artifacts.caveats import caveats_of
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.rule import describe_basis
-from ctonnx.artifacts.shortcuts import describe_shortcuts
+from ctonnx.artifacts.decision.shortcuts import describe_shortcuts
 from ctonnx.artifacts.spec import ModelSpec, describe_history, describe_leakage, fitted_on
 from ctonnx.images.formats import readable_formats
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.settings import Settings
-from ctonnx.system.files import sha256_of
 
 __all__ = ["NOTICE", "model_facts", "model_of_results"]
 
@@ -35,7 +34,7 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
         "name": settings.model_name or predictor.path.stem,
         "run": spec.name,
         "precision": spec.precision,
-        "sha256": sha256_of(predictor.path),
+        "sha256": predictor.sha256,
         "provider": predictor.provider,
         "classes": list(spec.classes),
         "image_size": spec.preprocessing.size,

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ctonnx.artifacts.caveats import caveats_of
+from ctonnx.artifacts.provenance.bom import bill_of_materials, folder_bom
 from ctonnx.cli.main import main
 from ctonnx.inference.session import open_session, read_spec
 
@@ -25,6 +26,7 @@ def test_json_is_the_spec_with_the_file_and_its_inputs_and_outputs(model: Path) 
     assert document == {
         "file": str(model),
         "bytes": model.stat().st_size,
+        "signature": None,
         "inputs": {"pixels": "tensor(uint8) ['batch', 64, 64, 3]"},
         "outputs": {
             "probabilities": "tensor(float) ['batch', 4]",
@@ -181,3 +183,37 @@ def test_rule_for_patients_is_one_sentence(model: Path, tmp_path: Path) -> None:
     ]
     found = json.loads(inspect(tmp_path / "patients.onnx", "--json").stdout)["patient_rule"]
     assert (found["aggregate"], found["k"], found["patients"]) == ("top-k", 3, 12)
+
+
+def test_signature_is_shown_and_not_called_valid(export: Path, tmp_path: Path) -> None:
+    from tests.runtime.artifacts.provenance.signed_models import make_keys, sign
+
+    def row() -> str:
+        lines = inspect(export).stdout.splitlines()
+        return next(line.split(maxsplit=1)[1] for line in lines if line.startswith("signature "))
+
+    model = export / "model.fp32.onnx"
+    assert row() == "none"
+    keys = make_keys(tmp_path / "keys", "maker")
+    sign(export, keys)
+    check = f"not checked here: ctonnx verify {model} --trust PUBLIC_KEY"
+    assert row() == f"by key sha256:{keys.fingerprint}, {check}"
+    document = json.loads(inspect(export, "--json").stdout)["signature"]
+    assert (document["file"], document["key"], document["checked"]) == ("model.sig", keys.fingerprint, False)
+    assert "model.fp32.onnx" in document["files"]
+    model.rename(export / "renamed.onnx")
+    named = inspect(export / "renamed.onnx").stdout
+    assert f"by key sha256:{keys.fingerprint}, without this file, not checked here" in named
+    (export / "model.sig").write_text("damaged")
+    assert "by an unknown key, without this file, not checked here" in inspect(export / "renamed.onnx").stdout
+
+
+def test_bill_of_materials_is_that_of_the_folder_or_of_the_named_file(export: Path) -> None:
+    for words in ((), ("tiny",), (export,)):
+        result = inspect(*words, "--bom")
+        assert (result.exit_code, json.loads(result.stdout)) == (0, folder_bom(export))
+    model = export / "model.fp32.onnx"
+    assert json.loads(inspect(model, "--bom").stdout) == bill_of_materials([model])
+    both = inspect("--bom", "--json")
+    assert (both.exit_code, both.stdout) == (2, "")
+    assert "expected --bom without --json, as it is one JSON document, found both" in both.stderr

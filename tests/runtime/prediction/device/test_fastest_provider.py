@@ -2,19 +2,22 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.runtime.prediction.device.installing import Machine
 
 from ctonnx.artifacts.golden import FILE_NAME
-from ctonnx.errors import CheckFailed, CtonnxError, ModelError, NotEnoughMemory, ProviderError
+from ctonnx.errors import CheckFailed, CtonnxError, ModelError, NotEnoughMemory, ProviderError, SignatureError
 from ctonnx.prediction.device import candidates, kept_choice
 from ctonnx.prediction.device import fastest_provider as module
 from ctonnx.prediction.device.fastest_provider import Choice, fastest_provider
 from ctonnx.prediction.device.verification import verify
 from ctonnx.prediction.model_selection import find_model
 from ctonnx.prediction.predictor import Predictor
+
+if TYPE_CHECKING:
+    from tests.runtime.artifacts.provenance.signed_models import KeyPair
 
 FULL = ProviderError("the provider 'cuda' does not run here: its memory is full")
 
@@ -285,3 +288,28 @@ def test_builds_over_each_other_are_reported(export: Path, monkeypatch: pytest.M
     lines: list[str] = []
     fastest_provider(export, log=lines.append)
     assert lines[0] == "warning: two builds are installed over each other; uninstall one"
+
+
+def test_choice_for_a_signed_model_is_kept_in_the_users_cache_alone(
+    signed: Path, maker: "KeyPair", cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No signature covers a file next to the model, in which anyone could name a provider that was not verified."""
+    Machine(monkeypatch, cpu=0.02, openvino=0.01)
+    choice = fastest_provider(signed)
+    assert kept(signed) == [fastest_provider(signed).kept_in]
+    (file,) = kept(signed)
+    file.write_text(file.read_text().replace('"provider": "openvino"', '"provider": "cpu"'))
+    trusted = fastest_provider(signed, trust=[maker.public])
+    assert (trusted.provider, trusted.kept_in) == ("openvino", None)
+    (in_cache,) = (cache / "ctonnx/fastest").iterdir()
+    assert fastest_provider(signed, trust=[maker.public]) == replace(choice, kept_in=in_cache)
+
+
+def test_model_that_is_not_trusted_is_neither_verified_nor_measured(
+    signed: Path, other: "KeyPair", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Machine(monkeypatch, cpu=0.02, openvino=0.01)
+    monkeypatch.setattr(module, "verify", lambda *arguments, **options: pytest.fail("verified"))
+    monkeypatch.setattr(module, "find_candidates", lambda model: pytest.fail("searched"))
+    with pytest.raises(SignatureError):
+        fastest_provider(signed, trust=[other.public])

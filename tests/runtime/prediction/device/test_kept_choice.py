@@ -202,3 +202,19 @@ def test_facts_of_a_machine_without_a_driver(monkeypatch: pytest.MonkeyPatch, pa
     monkeypatch.setattr(module, "processor", lambda: SimpleNamespace(model=""))
     assert not [fact for fact in device_facts(threads=1, spinning=True) if "GPU" in fact]
     assert not [fact for fact in model_facts(CANDIDATES, paths) if fact.startswith("driver")]
+
+
+def test_choice_for_a_signed_model_is_not_next_to_it(
+    export: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = kept_files(export, ["a"], beside_model=False)
+    assert file == kept_files(export, ["a"])[1]
+    assert keep_choice([file], choice("a")) == f"kept in {file}"
+    assert read_choice([file], ("a",)) == (choice("a"), file)
+
+    def fail() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(module, "cache_folder", fail)
+    assert kept_files(export, ["a"], beside_model=False) == ()
+    assert keep_choice((), choice("a")) == "not kept for the next start, as there is no cache folder for it"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ctonnx.artifacts.shortcuts import describe_shortcuts, shortcut_caveats
+from ctonnx.artifacts.decision.shortcuts import describe_shortcuts, shortcut_caveats
 
 STRONG: dict[str, Any] = {"verdict": "strong", "auroc": 0.9906, "facts": ["taller, median 476 against 261 pixels", "x"]}
 
