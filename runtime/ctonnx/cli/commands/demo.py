@@ -48,7 +48,8 @@ _MEASURES = "psutil"  # only in the extra bench, which the last step needs
     default=_IMAGE_SIZE,
     help="Height and width of the network's input, in pixels.",
 )
-def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
+@click.option("--serve", "with_page", is_flag=True, help="Serve the model at the end, and open its page in a browser.")
+def demo(folder: Path, per_class: int, epochs: int, image_size: int, with_page: bool) -> None:
     """Run the whole workflow on synthetic phantoms.
 
     Draws phantoms, trains on them, exports the model, predicts with it and, with the extra bench, measures it next to
@@ -56,12 +57,15 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
     synthetic: the model has no clinical meaning.
 
     \b
-    Example:
+    Examples:
       ctonnx demo --epochs 5
+      ctonnx demo --serve
     """
     for library in _NEEDED:
         if find_spec(library) is None:
             raise ModuleNotFoundError(f"No module named {library!r}", name=library)
+    if with_page and find_spec("starlette") is None:
+        raise CtonnxError(f"expected starlette for --serve, found none; pip install {extras_to_install(['serve'])}")
     can_measure = find_spec(_MEASURES) is not None
     folder.mkdir(parents=True, exist_ok=True)
     steps = [
@@ -101,6 +105,31 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
     kept = "the checkpoint, its export and its benchmark" if can_measure else "the checkpoint and its export"
     click.echo(f"\nAll files are in {folder}/: {_PHANTOMS}/ the images, runs/ {kept}.")
     click.echo("Next, your own scans: ctonnx train DATA, ctonnx export, ctonnx predict DIR")
+    if with_page:
+        _serve(folder)
+
+
+def _serve(folder: Path) -> None:
+    """Serves the newest model of a folder, and opens the page once the server is ready; Ctrl-C ends it."""
+    import webbrowser
+
+    click.secho("\nServe it; Ctrl-C ends the server.", bold=True)
+    click.echo(f"      in {folder}/$ ctonnx serve\n")
+    command = [sys.executable, "-P", "-m", "ctonnx", "serve"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            for line in process.stderr or ():
+                click.echo(line, nl=False, err=True)
+                if line.startswith("serving: "):
+                    webbrowser.open(line.split()[1])
+            code = process.wait()
+        except BaseException:
+            process.terminate()  # it ends by itself at Ctrl-C, which reaches both
+            raise
+    if code != 0:
+        failure = CtonnxError(f"'ctonnx serve' ended with exit code {code}; see its message above")
+        failure.exit_code = code
+        raise failure
 
 
 @dataclass(frozen=True)

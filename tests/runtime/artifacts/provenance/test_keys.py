@@ -1,8 +1,10 @@
 """Keys are EC keys in PEM files; everything else is one sentence with the command that makes a key."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -14,7 +16,7 @@ from ctonnx.artifacts.provenance.keys import check_extra, read_private_key, read
 from ctonnx.errors import CtonnxError
 
 OPENSSL = which("openssl") or ""
-OTHERS = {
+OTHERS: dict[str, Callable[[], Any]] = {
     "Ed25519": ed25519.Ed25519PrivateKey.generate,
     "RSA": lambda: rsa.generate_private_key(65537, 2048),
     "secp256k1": lambda: ec.generate_private_key(ec.SECP256K1()),

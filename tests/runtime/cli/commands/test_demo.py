@@ -1,6 +1,7 @@
 """`ctonnx demo` runs the commands that a user would type, in order, and stops at the first that fails."""
 
 import importlib
+import importlib.util
 import json
 import re
 import subprocess
@@ -150,3 +151,53 @@ def test_each_step_shows_the_remaining_time(
     assert result.exit_code == 0, result.output
     shown = re.findall(r" \(about (.*) left\)\n", result.stdout)
     assert shown == left
+
+
+class _Served:
+    """A server that is ready, and ends with an exit code or with Ctrl-C."""
+
+    def __init__(self, code: int | None) -> None:
+        self.code, self.has_ended = code, False
+
+    def __call__(self, command: list[str], cwd: Path, **options: Any) -> "_Served":
+        self.command, self.cwd = command, cwd
+        self.stderr = iter(["model: m\n", "serving: http://127.0.0.1:8000\n"])
+        return self
+
+    def __enter__(self) -> "_Served":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def wait(self) -> int:
+        if self.code is None:
+            raise KeyboardInterrupt
+        return self.code
+
+    def terminate(self) -> None:
+        self.has_ended = True
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, 0), (2, 2), (None, 130)])
+def test_page_is_opened_when_the_server_is_ready(
+    commands: list[str], monkeypatch: pytest.MonkeyPatch, code: int | None, expected: int
+) -> None:
+    served, opened = _Served(code), list[str]()
+    monkeypatch.setattr("ctonnx.cli.commands.demo.subprocess.Popen", served)
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    result = CliRunner().invoke(main, ["demo", "--serve"])
+    assert (result.exit_code, opened) == (expected, ["http://127.0.0.1:8000"])
+    assert (served.command[-1], served.cwd) == ("serve", Path("ctonnx-demo"))
+    assert served.has_ended == (code is None)
+    assert commands == STEPS
+    assert ("'ctonnx serve' ended with exit code 2" in result.stderr) == (code == 2)
+
+
+def test_page_needs_its_extra_before_anything_runs(commands: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        module, "find_spec", lambda name: None if name == "starlette" else importlib.util.find_spec(name)
+    )
+    result = CliRunner().invoke(main, ["demo", "--serve"])
+    assert (result.exit_code, commands) == (2, [])
+    assert result.stderr == 'Error: expected starlette for --serve, found none; pip install "ctonnx[serve]"\n'

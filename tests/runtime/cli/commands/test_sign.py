@@ -73,8 +73,8 @@ def test_passphrase_is_asked_for_at_a_terminal_and_not_printed(
         asked.append((text, hide_input and err))
         return "geheim"
 
-    monkeypatch.setattr(command.click, "prompt", prompt)
-    monkeypatch.setattr(command.sys, "stdin", type("Terminal", (), {"isatty": lambda self: True})())
+    monkeypatch.setattr("ctonnx.cli.commands.sign.click.prompt", prompt)
+    monkeypatch.setattr("ctonnx.cli.commands.sign.sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
     assert command._passphrase(keys.private) == "geheim"
     assert asked == [(f"passphrase of {keys.private}", True)]
 
