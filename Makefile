@@ -7,7 +7,7 @@ BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/.ready
 
 .PHONY: demo test ci bytecode lint types slim extras extras-all devices format docs site bench wheels gpu-wheels gpu \
-	gpu-rehearsal release pinned third-party clean
+	gpu-rehearsal release pinned third-party fuzz clean
 
 demo: $(READY)  ## the whole workflow on synthetic phantoms
 	$(BIN)/ctonnx demo
@@ -94,6 +94,10 @@ pinned: $(READY)  ## docker/*/requirements.txt, the containers' packages with ha
 
 third-party: $(READY)  ## THIRD_PARTY.md, the licenses of all packages
 	$(BIN)/python -m release.third_party
+
+# `make fuzz MINUTES=5`; what fails is in fuzz-failures/, with its error.
+fuzz: $(READY)  ## damaged specs, models, images, bodies and databases: no error but the documented ones, an hour
+	$(BIN)/python -m tests.fuzzing --minutes "$(or $(MINUTES),60)"
 
 clean:
 	rm -rf .venv site dist gpu-report gpu-rehearsal .mypy_cache .pytest_cache .ruff_cache
