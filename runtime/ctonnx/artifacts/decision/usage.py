@@ -21,6 +21,7 @@ QUANTITIES = ("class", "decision", "score", "novelty", "brightness", "size")
 """
 
 _STEPS = 20  # of a score, and of a percentile
+_ROUNDING = 1e-5  # steps
 _GREY = 8
 _LAST_GREY = 255 // _GREY
 
@@ -61,7 +62,8 @@ def bins_of(
 
 
 def _step(value: float, most: float) -> int:
-    return min(max(int(value / most * _STEPS + 1e-9), 0), _STEPS - 1)
+    # 0.7 is in the step from 0.70, also where it was a float32.
+    return min(max(int(value / most * _STEPS + _ROUNDING), 0), _STEPS - 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Bins of an image, and the counts of the images that a model was fitted on."""
 
+import numpy as np
 import pytest
 
 from ctonnx.artifacts.decision.usage import ORDERED, QUANTITIES, UsageReference, bins_of
@@ -11,6 +12,7 @@ from ctonnx.artifacts.decision.usage import ORDERED, QUANTITIES, UsageReference,
         ({"score": 0.0}, "0.00"),
         ({"score": 0.0499}, "0.00"),
         ({"score": 0.05}, "0.05"),
+        ({"score": float(np.float32(0.7))}, "0.70"),
         ({"score": 1.0}, "0.95"),
         ({"novelty_percentile": 4.99}, "0"),
         ({"novelty_percentile": 100.0}, "95"),
