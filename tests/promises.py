@@ -67,6 +67,7 @@ _ARGUMENTS = {  # of commands that must get as far as importing their libraries
     "recalibrate": ("recalibrate", MODEL, "phantoms", "--output", "new/model.onnx"),
     "predict": ("predict", "phantoms/test"),
     "sign": ("sign", "--key", str(CONSTRAINTS)),
+    "drift": ("drift", str(CONSTRAINTS)),
 }
 
 
@@ -242,7 +243,10 @@ assert ask(b"", timeout=30) == b"\\x08\\x01"  # the field `ready` is true
 
 
 def serve(environment: Environment, *, reads_dicom: bool, has_grpc: bool = False) -> None:
-    """Starts the server, requests its health and a prediction, and stops it; without gRPC, that port is an error."""
+    """Starts the server, requests its health and a prediction, stops it, and looks at its usage log.
+
+    Without gRPC, that port is an error.
+    """
     if not has_grpc:
         environment.fails(
             "serve",
@@ -250,7 +254,8 @@ def serve(environment: Environment, *, reads_dicom: bool, has_grpc: bool = False
             "0",
             message="expected the package 'grpc' for --grpc-port, found none; pip install \"ctonnx[grpc]\"",
         )
-    server = environment.start("serve", "--port", "0", *(("--grpc-port", "0") if has_grpc else ()))
+    options = ("--usage-log", "usage", *(("--grpc-port", "0") if has_grpc else ()))
+    server = environment.start("serve", "--port", "0", *options)
     try:
         lines = iter(server.stderr.readline, "") if server.stderr else iter(())
         over_grpc = next(line.split()[2] for line in lines if line.startswith("serving gRPC: ")) if has_grpc else None
@@ -278,6 +283,9 @@ def serve(environment: Environment, *, reads_dicom: bool, has_grpc: bool = False
     finally:
         server.kill()
         server.communicate()
+    shown = environment.ctonnx("drift", "usage").stdout
+    expect("image in use" in shown or "images in use" in shown, True, shown)
+    expect("too few images" in shown, True, shown)
 
 
 def node(environment: Environment) -> None:
