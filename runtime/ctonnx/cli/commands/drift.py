@@ -67,7 +67,9 @@ def drift(
     spec = read_spec(open_session(file, optimize=False), str(file))
     days = [None if day is None else day.date() for day in (since, until)]
     found = watch(log, sha256_of(file), spec, since=days[0], until=days[1], images=images, looks=looks)
-    if plot is not None and found.has_enough:
+    if plot is not None and not found.has_enough:
+        click.echo(f"no plot: '{plot}' is not written, as there are too few images", err=True)
+    elif plot is not None:
         with atomic_file(plot) as part:
             part.write_text(draw(found, file.name), encoding="utf-8")
     if as_json:

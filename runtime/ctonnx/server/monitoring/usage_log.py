@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -22,7 +22,7 @@ from ctonnx.errors import CtonnxError
 __all__ = ["KEPT_DAYS", "MOST_BINS", "OTHER", "Sample", "UsageLog", "days_in_use", "models_in", "read_counts"]
 
 KEPT_DAYS = 800
-"""Days before the newest one that are kept."""
+"""Days with images that are kept, the newest ones."""
 
 MOST_BINS = 64
 OTHER = "other"
@@ -39,6 +39,9 @@ CREATE TABLE IF NOT EXISTS usage (
     model TEXT NOT NULL, day TEXT NOT NULL, quantity TEXT NOT NULL, bin TEXT NOT NULL, images INTEGER NOT NULL,
     PRIMARY KEY (model, day, quantity, bin)
 ) WITHOUT ROWID
+"""
+_FORGET = """
+DELETE FROM usage WHERE day < (SELECT min(day) FROM (SELECT DISTINCT day FROM usage ORDER BY day DESC LIMIT ?))
 """
 _ADD = """
 INSERT INTO usage VALUES (?, ?, ?, ?, ?)
@@ -88,8 +91,8 @@ class UsageLog:
         self._waiting: SimpleQueue[tuple[str, Mapping[str, str]] | None] = SimpleQueue()
         try:
             os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-            file.chmod(0o600)  # one that another program made
             with _opened(file) as database:
+                file.chmod(0o600)  # an empty file that another program made
                 database.execute("PRAGMA journal_mode = WAL")
                 with database:
                     if database.execute("PRAGMA application_id").fetchone()[0] == 0:
@@ -152,9 +155,8 @@ class UsageLog:
                 kept = bin_ if bin_ in bins or len(bins) < MOST_BINS else OTHER
                 bins.add(kept)
                 database.execute(_ADD, (self._model, day, quantity, kept, images))
-            newest = max(date.fromisoformat(day) for day, _, _ in counts)
-            oldest = newest - timedelta(days=KEPT_DAYS)
-            database.execute("DELETE FROM usage WHERE day < ?", (oldest.isoformat(),))
+            # Days with images, not days of the calendar: a clock that was wrong for a moment removes one day, not all.
+            database.execute(_FORGET, (KEPT_DAYS,))
 
 
 @contextmanager
@@ -167,7 +169,9 @@ def _opened(file: Path, *, is_read_only: bool = False) -> Iterator[sqlite3.Conne
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no file '{file}'")
-    mode = "ro" if is_read_only else "rw"
+    # In a folder that cannot be written, SQLite reads a file with a log of changes only as one that does not change.
+    is_still = is_read_only and not os.access(file.parent, os.W_OK) and not Path(f"{file}-wal").exists()
+    mode = "ro&immutable=1" if is_still else "ro" if is_read_only else "rw"
     uri = f"{file.resolve().as_uri()}?mode={mode}"
     with closing(sqlite3.connect(uri, timeout=_SECONDS, uri=True)) as database:
         database.execute("PRAGMA synchronous = NORMAL")  # a loss of power may cost the last counts, never the file

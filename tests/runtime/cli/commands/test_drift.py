@@ -76,6 +76,7 @@ def test_too_few_images_are_reported_and_no_picture_is_written(known: Path, tmp_
     expected = "too few images: expected at least 50 in use and 50 that the model was fitted on"
     assert result.stdout.splitlines()[-1] == expected
     assert not (tmp_path / "drift.svg").exists()
+    assert result.stderr == f"no plot: '{tmp_path / 'drift.svg'}' is not written, as there are too few images\n"
 
 
 def test_model_without_a_reference_is_an_error(model: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import time
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,16 +81,17 @@ def test_file_is_whole_after_sigkill(tmp_path: Path) -> None:
 
 def test_old_days_and_many_bins_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage_log, "MOST_BINS", 3)
+    monkeypatch.setattr(usage_log, "KEPT_DAYS", 3)
     file = tmp_path / "usage"
     with UsageLog(file, "m", no_report) as log:
         log.add({"class": "a", "size": "1x1"})
     with closing(sqlite3.connect(file)) as database, database:
-        days = [TODAY - timedelta(usage_log.KEPT_DAYS), TODAY - timedelta(usage_log.KEPT_DAYS + 1)]
+        days = [TODAY + timedelta(number) for number in (10_000, -400, -401, -402)]  # one by a wrong clock
         database.executemany("INSERT INTO usage VALUES ('m', ?, 'class', 'a', 7)", [(day.isoformat(),) for day in days])
     with UsageLog(file, "m", no_report) as log:
         for side in range(9):
             log.add({"class": "a", "size": f"{side}x1"})
-    assert counts(file)["class"] == {"a": 1 + 9 + 7}
+    assert days_in_use(file, "m") == {TODAY - timedelta(400): 7, TODAY: 1 + 9, TODAY + timedelta(10_000): 7}
     assert counts(file)["size"] == {"0x1": 1, "1x1": 2, "2x1": 1, "other": 6}
 
 
@@ -124,12 +126,14 @@ def test_other_file_is_an_error_and_stays_as_it_is(tmp_path: Path, content: byte
     else:
         with closing(sqlite3.connect(file)) as database, database:
             database.execute("CREATE TABLE patients (name TEXT)")
+    file.chmod(0o644)
     before = file.read_bytes()
     with pytest.raises(CtonnxError, match="expected a usage log, or a new file"):
         UsageLog(file, "m", no_report)
     with pytest.raises(CtonnxError, match="expected a usage log of ctonnx serve or ctonnx node, found"):
         models_in(file)
     assert file.read_bytes() == before
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
 def test_missing_folder_is_an_error(tmp_path: Path) -> None:
@@ -145,3 +149,21 @@ def test_every_item_is_chosen_as_often() -> None:
             sample.offer(item)
         chosen.append(sample.item)
     assert all(420 < chosen.count(item) < 580 for item in range(4))  # 500 each; beyond, a probability below 1e-4
+
+
+def test_log_in_a_folder_that_cannot_be_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "usage"
+    with UsageLog(file, "m", no_report) as log:
+        log.add({"class": "a"})
+    opened: list[str] = []
+    connect = sqlite3.connect
+
+    def noted(address: str, **options: Any) -> sqlite3.Connection:
+        opened.append(address.rpartition("?")[2])
+        return connect(address, **options)
+
+    monkeypatch.setattr("sqlite3.connect", noted)
+    assert counts(file) == {"class": {"a": 1}}
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert counts(file) == {"class": {"a": 1}}
+    assert opened == ["mode=ro", "mode=ro&immutable=1"]
