@@ -9,6 +9,7 @@ import os
 import random
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -34,6 +35,7 @@ _APPLICATION = (
 )
 _VERSION = 1
 _SECONDS = 5.0  # to wait for another process that writes
+_POLL = 0.02
 _TABLE = """
 CREATE TABLE IF NOT EXISTS usage (
     model TEXT NOT NULL, day TEXT NOT NULL, quantity TEXT NOT NULL, bin TEXT NOT NULL, images INTEGER NOT NULL,
@@ -91,14 +93,7 @@ class UsageLog:
         self._waiting: SimpleQueue[tuple[str, Mapping[str, str]] | None] = SimpleQueue()
         try:
             os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-            with _opened(file) as database:
-                file.chmod(0o600)  # an empty file that another program made
-                database.execute("PRAGMA journal_mode = WAL")
-                with database:
-                    if database.execute("PRAGMA application_id").fetchone()[0] == 0:
-                        database.execute(f"PRAGMA application_id = {_APPLICATION}")
-                        database.execute(f"PRAGMA user_version = {_VERSION}")
-                    database.execute(_TABLE)
+            self._prepare(file)
         except (OSError, sqlite3.Error) as error:
             raise CtonnxError(
                 f"expected a usage log, or a new file, in a folder that exists and is writable, found '{file}': "
@@ -121,6 +116,27 @@ class UsageLog:
         """Writes what is counted, and ends the thread; a second call does nothing."""
         self._waiting.put(None)
         self._thread.join()
+
+    @staticmethod
+    def _prepare(file: Path) -> None:
+        """Makes the table; another process may do the same at this moment."""
+        end = time.monotonic() + _SECONDS
+        while True:
+            try:
+                with _opened(file) as database:
+                    file.chmod(0o600)  # an empty file that another program made
+                    # SQLite does not wait for the lock that a change of this setting needs.
+                    database.execute("PRAGMA journal_mode = WAL")
+                    with database:
+                        database.execute("BEGIN IMMEDIATE")
+                        database.execute(f"PRAGMA application_id = {_APPLICATION}")
+                        database.execute(f"PRAGMA user_version = {_VERSION}")
+                        database.execute(_TABLE)
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(_POLL)
 
     def _write_all(self) -> None:
         while (first := self._waiting.get()) is not None:
@@ -145,6 +161,7 @@ class UsageLog:
 
     def _write(self, counts: Mapping[tuple[str, str, str], int]) -> None:
         with _opened(self._file) as database, database:
+            database.execute("BEGIN IMMEDIATE")  # else a transaction that began to read cannot wait for another writer
             known: dict[str, set[str]] = {}
             for quantity, bin_ in database.execute(
                 "SELECT DISTINCT quantity, bin FROM usage WHERE model = ?", (self._model,)
@@ -170,10 +187,12 @@ def _opened(file: Path, *, is_read_only: bool = False) -> Iterator[sqlite3.Conne
     if not file.is_file():
         raise FileNotFoundError(f"there is no file '{file}'")
     # In a folder that cannot be written, SQLite reads a file with a log of changes only as one that does not change.
-    is_still = is_read_only and not os.access(file.parent, os.W_OK) and not Path(f"{file}-wal").exists()
+    changes = Path(f"{file}-wal")
+    has_changes = changes.exists() and changes.stat().st_size > 0
+    is_still = is_read_only and not has_changes and not os.access(file.parent, os.W_OK)
     mode = "ro&immutable=1" if is_still else "ro" if is_read_only else "rw"
     uri = f"{file.resolve().as_uri()}?mode={mode}"
-    with closing(sqlite3.connect(uri, timeout=_SECONDS, uri=True)) as database:
+    with closing(sqlite3.connect(uri, timeout=_SECONDS, uri=True, isolation_level=None)) as database:
         database.execute("PRAGMA synchronous = NORMAL")  # a loss of power may cost the last counts, never the file
         (application,), (version,) = (database.execute(f"PRAGMA {name}").fetchone() for name in _MARKS)
         is_empty = not is_read_only and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
