@@ -94,7 +94,9 @@ def render(
     lines = []
     for name, extras in users.items():
         facts = licenses.get(name, {})
-        link = f"[{name}]({facts['URL']})" if facts.get("URL", "UNKNOWN").startswith("http") else name
+        address = facts.get("URL", "UNKNOWN")
+        # The page of a package in an index has no more than its name.
+        link = f"[{name}]({address})" if address.startswith("http") and "/project/" not in address else name
         license_ = " ".join(facts.get("License", "not installed here: see its page").split()).replace("|", "\\|")
         license_ = license_.replace("UNKNOWN", "not in its metadata: see its page")
         lines.append(f"| {link} | {versions.get(name, '')} | {license_} | {', '.join(extras)} |\n")

@@ -79,5 +79,7 @@ def test_every_package_is_named_with_its_license() -> None:
 
 def test_package_without_facts_is_named_nevertheless() -> None:
     facts = {"License": "MIT | Apache", "URL": "UNKNOWN"}
-    text = render({"a": ["core"], "b": ["cpu", "gpu"]}, {"a": facts}, {"a": "1.0"})
+    of_index = {"License": "MIT", "URL": "https://index.example/project/c/"}
+    text = render({"a": ["core"], "b": ["cpu", "gpu"], "c": []}, {"a": facts, "c": of_index}, {"a": "1.0"})
+    assert "| c |  | MIT |" in text
     assert "| a | 1.0 | MIT \\| Apache | core |\n| b |  | not installed here: see its page | cpu, gpu |\n" in text

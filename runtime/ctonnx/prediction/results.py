@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ctonnx.artifacts.decision.operating_point import suspicion
 from ctonnx.artifacts.decision.rule import DecisionName, decide_all
+from ctonnx.artifacts.decision.usage import bins_of
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.outputs import Outputs
 
@@ -94,6 +95,18 @@ class Prediction:
     def suspicious(self) -> bool | None:
         """Whether the image is suspicious: None if it is referred, or if the model has no operating point."""
         return None if self.decision in (None, "refer") else self.decision == "positive"
+
+    @property
+    def bins(self) -> dict[str, str]:
+        """Bin of each quantity that is counted in use; see `ctonnx.artifacts.decision.usage`."""
+        return bins_of(
+            label=self.label,
+            decision=self.decision,
+            score=self.score,
+            novelty_percentile=self.novelty_percentile,
+            mean_grey=self.mean_grey,
+            size=self.size,
+        )
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """Returns the `count` most probable classes with their probabilities, in descending order."""

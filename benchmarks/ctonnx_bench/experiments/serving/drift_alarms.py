@@ -18,7 +18,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from ctonnx.artifacts.decision.usage import UsageReference, bins_of
+from ctonnx.artifacts.decision.usage import UsageReference
 from ctonnx.parity.intervals import share_interval
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
@@ -89,18 +89,7 @@ def predicted(
         for _ in range(count):
             yield change(draw(str(random.choice(CLASSES, p=shares)), random.spawn(1)[0], _SIDE))
 
-    return [
-        bins_of(
-            label=record.label,
-            decision=record.decision,
-            score=record.score,
-            novelty_percentile=record.novelty_percentile,
-            mean_grey=record.mean_grey,
-            size=record.size,
-        )
-        for record in predictor.predict_many(images())
-        if isinstance(record, Prediction)
-    ]
+    return [record.bins for record in predictor.predict_many(images()) if isinstance(record, Prediction)]
 
 
 def _counts(images: Sequence[Bins]) -> UsageReference:

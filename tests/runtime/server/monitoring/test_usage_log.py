@@ -158,7 +158,7 @@ def test_log_in_a_folder_that_cannot_be_written_is_read(tmp_path: Path, monkeypa
     opened: list[str] = []
     connect = sqlite3.connect
 
-    def noted(address: str, **options: Any) -> sqlite3.Connection:
+    def noted(address: str, **options: Any) -> Any:
         opened.append(address.rpartition("?")[2])
         return connect(address, **options)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ctonnx.artifacts.decision.rule import DecisionName
-from ctonnx.artifacts.decision.usage import bins_of
 from ctonnx.errors import CtonnxError, NotEnoughMemory
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction, Record
@@ -155,7 +154,7 @@ class SeriesWorker:
         def keep(record: Record) -> None:
             if isinstance(record, Prediction):
                 jobs[0].images.append(ImageResult.of(record))
-                jobs[0].slice.offer(_bins(record))
+                jobs[0].slice.offer(record.bins)
 
         records = predict_groups(
             groups(),
@@ -306,17 +305,6 @@ class _Job:
     images: list[ImageResult] = field(default_factory=list)
     slice: Sample[Mapping[str, str]] = field(default_factory=Sample)
     begun: float = field(default_factory=time.perf_counter)
-
-
-def _bins(record: Prediction) -> Mapping[str, str]:
-    return bins_of(
-        label=record.label,
-        decision=record.decision,
-        score=record.score,
-        novelty_percentile=record.novelty_percentile,
-        mean_grey=record.mean_grey,
-        size=record.size,
-    )
 
 
 def _left_out_text(group: Group) -> str:
