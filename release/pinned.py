@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PYTHON = "3.13"
 """Python of the containers."""
 
-EXTRAS = {"runtime": ("cpu",), "server": ("cpu", "serve", "grpc", "pacs", "dicom")}
+EXTRAS = {"runtime": ("cpu", "sign"), "server": ("cpu", "serve", "grpc", "pacs", "dicom", "sign")}
 """Extras of each image that is built from the wheel; its folder is docker/IMAGE."""
 
 _HEAD = "# Written by `make pinned`: the packages of this image for Python {python}, with the hashes of their files.\n"
