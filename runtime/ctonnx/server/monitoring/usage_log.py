@@ -221,7 +221,11 @@ def days_in_use(file: Path, model: str) -> dict[date, int]:
         CtonnxError: If the file cannot be read.
     """
     text = "SELECT day, sum(images) FROM usage WHERE model = ? AND quantity = 'class' GROUP BY day ORDER BY day"
-    return {date.fromisoformat(day): int(images) for day, images in _rows(file, text, model)}
+    rows = _rows(file, text, model)
+    try:
+        return {date.fromisoformat(day): int(images) for day, images in rows}
+    except (TypeError, ValueError) as error:
+        raise CtonnxError(f"expected the days of a usage log in '{file}', found it damaged; remove it") from error
 
 
 def read_counts(file: Path, model: str, since: date, until: date) -> dict[str, dict[str, int]]:
@@ -242,7 +246,7 @@ def _rows(file: Path, text: str, *values: str) -> list[tuple[Any, ...]]:
     try:
         with _opened(file, is_read_only=True) as database:
             return database.execute(text, values).fetchall()
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, UnicodeDecodeError) as error:  # the last one from a damaged text
         raise CtonnxError(
             f"expected a usage log of ctonnx serve or ctonnx node, found '{file}': {_reason(error)}"
         ) from error

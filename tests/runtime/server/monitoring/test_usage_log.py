@@ -167,3 +167,13 @@ def test_log_in_a_folder_that_cannot_be_written_is_read(tmp_path: Path, monkeypa
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert counts(file) == {"class": {"a": 1}}
     assert opened == ["mode=ro", "mode=ro&immutable=1"]
+
+
+@pytest.mark.parametrize("day", ["CAST(x'ff' AS TEXT)", "'2026-13-01'", "x'00'"])
+def test_damaged_text_is_an_error(tmp_path: Path, day: str) -> None:
+    file = tmp_path / "usage"
+    UsageLog(file, "m", no_report).close()
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute(f"INSERT INTO usage VALUES ('m', {day}, 'class', 'a', 1)")  # noqa: S608
+    with pytest.raises(CtonnxError, match=r"expected .*usage log"):
+        days_in_use(file, "m")
