@@ -152,7 +152,7 @@ class UsageLog:
             try:
                 self._write(counts)
                 self._has_failed = False
-            except (OSError, sqlite3.Error) as error:
+            except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
                 if not self._has_failed:
                     self._report(f"the usage log '{self._file}' misses images: {_reason(error)}")
                 self._has_failed = True

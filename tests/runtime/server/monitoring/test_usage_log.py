@@ -177,3 +177,16 @@ def test_damaged_text_is_an_error(tmp_path: Path, day: str) -> None:
         database.execute(f"INSERT INTO usage VALUES ('m', {day}, 'class', 'a', 1)")  # noqa: S608
     with pytest.raises(CtonnxError, match=r"expected .*usage log"):
         days_in_use(file, "m")
+
+
+def test_damaged_text_costs_counts_and_is_reported_once(tmp_path: Path) -> None:
+    file, lines = tmp_path / "usage", list[str]()
+    UsageLog(file, "m", no_report).close()
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("INSERT INTO usage VALUES ('m', '2026-12-01', 'class', CAST(x'ff' AS TEXT), 1)")
+    with UsageLog(file, "m", lines.append) as log:
+        for _ in range(2):
+            log.add({"class": "a"})
+            time.sleep(0.05)  # else one write has both
+    assert len(lines) == 1
+    assert lines[0].startswith(f"the usage log '{file}' misses images: ")
