@@ -179,14 +179,19 @@ def test_damaged_text_is_an_error(tmp_path: Path, day: str) -> None:
         days_in_use(file, "m")
 
 
-def test_damaged_text_costs_counts_and_is_reported_once(tmp_path: Path) -> None:
-    file, lines = tmp_path / "usage", list[str]()
-    UsageLog(file, "m", no_report).close()
-    with closing(sqlite3.connect(file)) as database, database:
-        database.execute("INSERT INTO usage VALUES ('m', '2026-12-01', 'class', CAST(x'ff' AS TEXT), 1)")
-    with UsageLog(file, "m", lines.append) as log:
+def test_damage_that_sqlite_cannot_name_costs_counts_and_is_reported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's message about a damaged table has the table's bytes, which need not be UTF-8."""
+    lines = list[str]()
+
+    def damaged(*values: object) -> None:
+        b"\xff".decode()
+
+    with UsageLog(tmp_path / "usage", "m", lines.append) as log:
+        monkeypatch.setattr(log, "_write", damaged)
         for _ in range(2):
             log.add({"class": "a"})
             time.sleep(0.05)  # else one write has both
     assert len(lines) == 1
-    assert lines[0].startswith(f"the usage log '{file}' misses images: ")
+    assert lines[0].startswith(f"the usage log '{tmp_path / 'usage'}' misses images: ")
